@@ -1,0 +1,1 @@
+"""May it? Tokens, keys and what is believed of them."""

@@ -1,0 +1,192 @@
+"""Every reason why a session is refused or ends: one enum, one table.
+
+A row says what each party hears: the HTTP status before the 101, the close code and reason after
+it, the CONNACK of a client that still waits for one, the DISCONNECT of an MQTT 5 client in
+mid-session, the close toward the upstream. ``farewell`` and the protocol adapters turn rows into
+bytes; nobody else does. This module knows no wire format.
+
+Only close codes that libraries accept are here (1014 is refused by wsproto and gorilla).
+"""
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class Counts(Enum):
+    """The counter that a cause belongs to, beside ``ws_session_ends_total``."""
+
+    NOTHING = "nothing"
+    AUTH_FAILURE = "ws_auth_failures_total"
+    PROXY_ERROR = "ws_proxy_errors_total"
+    RATE_LIMIT = "ws_rate_limit_violations_total"
+    REVOCATION = "ws_revocations_total"
+
+
+@frozen(kw_only=True)
+class Row:
+    """What one cause means on each wire.
+
+    ``http``: status before the 101. ``close`` and ``reason``: the Close frame for the client.
+    ``connack3``, ``connack5``: return code (MQTT 3.1.1 3.2.2.3) and reason code (MQTT 5.0 3.2.2.2).
+    ``disconnect5``: reason code (MQTT 5.0 3.14.2.1). ``upstream_close``: close code for the
+    upstream, ``None`` where its TCP connection is dropped instead. ``fires_will``: whether an MQTT
+    client's will may fire. ``retry``: the client is told to come again (``Retry-After``).
+    Everything that is ``None`` is not said.
+    """
+
+    http: int | None = None
+    close: int | None = None
+    reason: str = ""
+    connack3: int | None = None
+    connack5: int | None = None
+    disconnect5: int | None = None
+    upstream_close: int | None = 1001
+    fires_will: bool = True
+    retry: bool = False
+    counts: Counts = Counts.NOTHING
+
+
+class Cause(Enum):
+    """A cause; its ``value`` is the word for logs and for the label ``cause``, its ``row`` the rest."""
+
+    BAD_REQUEST = "bad_request"
+    NOT_FOUND = "not_found"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
+    UPGRADE_REQUIRED = "upgrade_required"
+    HEAD_TOO_BIG = "head_too_big"
+    BODY_NOT_TAKEN = "body_not_taken"
+    BAD_FIRST_MESSAGE = "bad_first_message"
+    UNSUPPORTED_VERSION = "unsupported_version"
+    ILLEGAL_FRAME = "illegal_frame"
+    NO_TOKEN = "no_token"
+    MALFORMED_TOKEN = "malformed_token"
+    INVALID_TOKEN = "invalid_token"
+    FORBIDDEN = "forbidden"
+    KEYS_UNAVAILABLE = "keys_unavailable"
+    NOTHING_SAID = "nothing_said"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    RATE_LIMITED = "rate_limited"
+    MESSAGE_TOO_BIG = "message_too_big"
+    IDLE = "idle"
+    TOO_SLOW = "too_slow"
+    TOKEN_EXPIRED = "token_expired"
+    SESSION_TOO_OLD = "session_too_old"
+    TOKEN_REVOKED = "token_revoked"
+    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
+    CIRCUIT_OPEN = "circuit_open"
+    UPSTREAM_LOST = "upstream_lost"
+    DRAINING = "draining"
+    FAULT = "fault"
+    CLOSED_BY_CLIENT = "closed_by_client"
+    CLOSED_BY_UPSTREAM = "closed_by_upstream"
+    CLIENT_LOST = "client_lost"
+
+    @property
+    def row(self) -> Row:
+        return TABLE[self]
+
+
+TABLE: dict[Cause, Row] = {
+    Cause.BAD_REQUEST: Row(http=400),
+    Cause.NOT_FOUND: Row(http=404),
+    Cause.METHOD_NOT_ALLOWED: Row(http=405),
+    Cause.UPGRADE_REQUIRED: Row(http=426),
+    Cause.HEAD_TOO_BIG: Row(http=431),
+    Cause.BODY_NOT_TAKEN: Row(http=413),
+    Cause.BAD_FIRST_MESSAGE: Row(close=1002, reason="Bad CONNECT", connack5=0x81),
+    Cause.UNSUPPORTED_VERSION: Row(close=1002, reason="Unsupported protocol version", connack3=0x01, connack5=0x84),
+    Cause.ILLEGAL_FRAME: Row(close=1002, reason="Protocol error", disconnect5=0x82, upstream_close=1002),
+    Cause.NO_TOKEN: Row(
+        http=401, close=1008, reason="Token missing", connack3=0x05, connack5=0x87, counts=Counts.AUTH_FAILURE
+    ),
+    Cause.MALFORMED_TOKEN: Row(
+        http=401, close=1008, reason="Malformed JWT", connack3=0x04, connack5=0x86, counts=Counts.AUTH_FAILURE
+    ),
+    Cause.INVALID_TOKEN: Row(
+        http=401, close=1008, reason="JWT invalid or expired", connack3=0x05, connack5=0x87, counts=Counts.AUTH_FAILURE
+    ),
+    Cause.FORBIDDEN: Row(http=403, close=1008, reason="Forbidden", connack3=0x05, connack5=0x87, disconnect5=0x87),
+    Cause.KEYS_UNAVAILABLE: Row(
+        http=503, close=1013, reason="Try again later", connack3=0x03, connack5=0x88, retry=True
+    ),
+    Cause.NOTHING_SAID: Row(http=408, close=1008, reason="Authentication timeout"),
+    Cause.TOO_MANY_CONNECTIONS: Row(
+        http=429,
+        close=1013,
+        reason="Too many connections",
+        connack3=0x03,
+        connack5=0x97,
+        disconnect5=0x97,
+        retry=True,
+    ),
+    Cause.RATE_LIMITED: Row(close=1008, reason="Rate limit exceeded", disconnect5=0x96, counts=Counts.RATE_LIMIT),
+    Cause.MESSAGE_TOO_BIG: Row(close=1009, reason="Message too big", disconnect5=0x95),
+    Cause.IDLE: Row(close=1001, reason="Idle timeout", disconnect5=0x8D),
+    Cause.TOO_SLOW: Row(close=1008, reason="Too slow"),
+    Cause.TOKEN_EXPIRED: Row(close=1008, reason="Token expired", disconnect5=0x87),
+    Cause.SESSION_TOO_OLD: Row(close=1008, reason="Session too old", disconnect5=0x87),
+    Cause.TOKEN_REVOKED: Row(
+        close=1008, reason="Token revoked", connack3=0x05, connack5=0x87, disconnect5=0x98, counts=Counts.REVOCATION
+    ),
+    Cause.UPSTREAM_UNAVAILABLE: Row(
+        http=502, close=1013, reason="Upstream unavailable", connack3=0x03, connack5=0x88, counts=Counts.PROXY_ERROR
+    ),
+    Cause.CIRCUIT_OPEN: Row(
+        http=503,
+        close=1013,
+        reason="Try again later",
+        connack3=0x03,
+        connack5=0x88,
+        retry=True,
+        counts=Counts.PROXY_ERROR,
+    ),
+    Cause.UPSTREAM_LOST: Row(
+        close=1011,
+        reason="Upstream connection lost",
+        connack3=0x03,
+        connack5=0x88,
+        disconnect5=0x80,
+        upstream_close=None,
+        counts=Counts.PROXY_ERROR,
+    ),
+    Cause.DRAINING: Row(
+        http=503,
+        close=1012,
+        reason="Service restart",
+        connack3=0x03,
+        connack5=0x88,
+        disconnect5=0x8B,
+        fires_will=False,
+        retry=True,
+    ),
+    Cause.FAULT: Row(
+        http=500,
+        close=1011,
+        reason="Internal error",
+        connack3=0x03,
+        connack5=0x80,
+        disconnect5=0x83,
+        counts=Counts.PROXY_ERROR,
+    ),
+    Cause.CLOSED_BY_CLIENT: Row(upstream_close=None),
+    Cause.CLOSED_BY_UPSTREAM: Row(upstream_close=None),
+    Cause.CLIENT_LOST: Row(upstream_close=None),
+}
+
+
+class Refused(Exception):
+    """A session that shall not be. ``detail`` is for the log and must never hold a secret.
+
+    ``last_words`` is what the protocol wants said before the Close frame, where an adapter refuses
+    a client whose greeting never became a value (a CONNACK for half a CONNECT).
+    """
+
+    def __init__(self, cause: Cause, detail: str = "", *, last_words: bytes = b"") -> None:
+        super().__init__(cause, detail)
+        self.cause = cause
+        self.detail = detail
+        self.last_words = last_words
+
+    def __str__(self) -> str:
+        return f"{self.cause.value}: {self.detail}" if self.detail else self.cause.value

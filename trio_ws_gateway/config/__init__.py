@@ -1,0 +1,1 @@
+"""Settings: one table, and how it is filled from the environment and a file."""

@@ -1,0 +1,97 @@
+"""The adapter interface: all that the gateway asks of a protocol.
+
+A further protocol is one file beside this one that implements ``Adapter`` and ``Greeting``, and a
+line in ``registry``. Adapters are pure: they get what the client said as bytes and return values;
+they raise ``Refused`` and nothing else. They never see a frame, a socket or a clock.
+"""
+
+from enum import Enum
+from typing import Protocol
+
+from attrs import frozen
+
+from trio_ws_gateway.auth.identity import Identity
+from trio_ws_gateway.causes import Cause
+
+
+@frozen(kw_only=True)
+class Opening:
+    """What a client has said since the 101.
+
+    ``payload``: the payloads of its data messages so far, joined. ``text``: the first of them is a text
+    message. ``complete``: no message is half said. ``offered``: the subprotocols of its request.
+    """
+
+    payload: bytes
+    text: bool
+    complete: bool
+    offered: tuple[str, ...] = ()
+
+
+class Verdict(Enum):
+    """What an adapter says of an opening that is not yet, or never, a greeting of its protocol."""
+
+    NOT_MINE = "not mine"
+    MORE = "more"
+
+
+class Unchanged(Enum):
+    """What becomes of the opening where the adapter does not rewrite it."""
+
+    AS_IT_CAME = "as it came"
+    NOTHING = "nothing"  # it was only a credential
+
+
+class Greeting(Protocol):
+    """A client's first words, understood. Lives as long as its session."""
+
+    @property
+    def protocol(self) -> str:
+        """The adapter's ``name``."""
+
+    @property
+    def credential(self) -> str | None:
+        """The token that the first words carry, if they do. Not yet believed."""
+
+    @property
+    def describes(self) -> dict[str, str]:
+        """What the session's log line says of it (client id, version), never a secret."""
+
+    @property
+    def subprotocol(self) -> str | None:
+        """What the upstream is offered if the client negotiated no subprotocol."""
+
+    def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
+        """The payload that the upstream hears in place of the opening.
+
+        ``token``: the token that was verified, whichever way it came. Raises ``Refused(FORBIDDEN)``
+        where the greeting claims another one's name.
+        """
+
+    def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
+        """What the protocol says to its client before the Close frame; empty where it says nothing.
+
+        ``welcomed``: the upstream's own first answer (MQTT: CONNACK) has passed to the client.
+        """
+
+    def leave(self, cause: Cause) -> bytes:
+        """What the protocol says to the upstream before the connection ends (MQTT: a DISCONNECT that keeps the
+        will from firing); empty where it says nothing."""
+
+
+class Adapter(Protocol):
+    """One protocol: how it is recognised."""
+
+    @property
+    def name(self) -> str:
+        """The word for metrics, logs and settings: ``mqtt``, ``raw``."""
+
+    @property
+    def subprotocols(self) -> tuple[str, ...]:
+        """Subprotocols that say that a client speaks this protocol, best first."""
+
+    def recognise(self, opening: Opening) -> Greeting | Verdict:
+        """Whether the opening is this protocol's greeting. Asked again with more after ``MORE``.
+
+        Raises ``Refused`` where it plainly is this protocol and plainly wrong.
+        """

@@ -1,0 +1,1 @@
+"""The bytes: pumps, and the nursery that owns two of them."""

@@ -1,0 +1,1 @@
+"""To whom? Upstreams: where they are and how they are reached."""
