@@ -1,0 +1,91 @@
+"""What is run before anything is believed: ``scripts/test`` runs the sessions below in their order.
+
+Every session has an environment of its own, kept from run to run. Both test runs leave their coverage data behind, and
+``coverage`` judges them together. ``nox -s unit -- -k frames`` passes the words after ``--`` on to pytest.
+"""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.10.20"
+nox.options.default_venv_backend = "venv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "types", "contract", "build", "unit", "integration", "coverage"]
+
+GROUPS = nox.project.load_toml("pyproject.toml")
+
+NO_TESTS_COLLECTED = 5
+
+
+def group(name: str) -> list[str]:
+    """The requirements of one dependency group of pyproject.toml."""
+    return list(nox.project.dependency_groups(GROUPS, name))
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Check style and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Check every annotation."""
+    session.install("--editable", ".", *group("types"), *group("nox"))
+    session.run("mypy")
+
+
+@nox.session
+def contract(session: nox.Session) -> None:
+    """Check that imports only point downwards, and that pure modules are pure."""
+    session.install(*group("lint"))
+    session.run("lint-imports")
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """Build the source distribution and from it the wheel; install that where nothing else is."""
+    session.install(*group("build"))
+    output = Path(session.create_tmp()).resolve()
+    session.run("python", "-m", "build", "--outdir", str(output / "dist"))
+    session.run("python", "-m", "venv", "--clear", str(output / "fresh"))
+    fresh = output / "fresh" / "bin"
+    [wheel] = (output / "dist").glob("*.whl")
+    session.run(str(fresh / "pip"), "install", "--quiet", str(wheel), external=True)
+    session.chdir(output)  # away from the sources, which would be imported in the wheel's place
+    session.run(str(fresh / "python"), "-c", "import trio_ws_gateway", external=True)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Run the tests that need no server."""
+    run_tests(session, "not integration")
+
+
+@nox.session
+def integration(session: nox.Session) -> None:
+    """Run the tests in front of real servers."""
+    run_tests(session, "integration")
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """Judge what both test runs covered together."""
+    session.install(*group("coverage"))
+    session.run("coverage", "combine", "--keep", "--quiet")
+    session.run("coverage", "report")
+
+
+def run_tests(session: nox.Session, marked: str) -> None:
+    session.install("--editable", ".", *group("test"))
+    measured = {"COVERAGE_FILE": f".coverage.{session.name}"}
+    session.run("coverage", "erase", env=measured)
+    session.run(
+        *("coverage", "run", "-m", "pytest", "-m", marked, *session.posargs),
+        env=measured,
+        success_codes=[0, NO_TESTS_COLLECTED],
+    )
