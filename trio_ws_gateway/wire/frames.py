@@ -1,0 +1,313 @@
+"""WebSocket frames (RFC 6455 5): headers read in passing, and frames of our own.
+
+``FrameScanner`` walks the headers of one direction of a relayed session and says how much of a
+read may pass; payloads stay untouched. ``parse_frame`` reads whole frames, for the few that the
+gateway hears itself. Neither knows a socket, and neither decides what a refusal looks like.
+
+Accepted deviations: a header that encodes a short length in a long form (5.2 forbids it) passes,
+and so does a masking key that its sender uses twice. Text is not checked for UTF-8: it passes
+unread, and its receiver checks it.
+"""
+
+import os
+import struct
+from enum import Enum
+from typing import Protocol
+
+from attrs import frozen
+
+CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG = 0x0, 0x1, 0x2, 0x8, 0x9, 0xA
+
+# What the first byte of a header means, given what went before it. A control frame is short and whole
+# (5.5); a fragment continues a message that was begun, and nothing else does (5.4).
+ILLEGAL, WHOLE, BEGINS, CONTINUES, ENDS, CONTROL = range(6)
+
+
+def _meanings(known: dict[int, int]) -> bytes:
+    return bytes(known.get(first, ILLEGAL) for first in range(256))
+
+
+_CONTROLS = {0x88: CONTROL, 0x89: CONTROL, 0x8A: CONTROL}
+_BETWEEN = _CONTROLS | {0x81: WHOLE, 0x82: WHOLE, 0x01: BEGINS, 0x02: BEGINS}
+BETWEEN_MESSAGES = _meanings(_BETWEEN)
+BETWEEN_COMPRESSED = _meanings(_BETWEEN | {0xC1: WHOLE, 0xC2: WHOLE, 0x41: BEGINS, 0x42: BEGINS})  # RFC 7692 6
+INSIDE_MESSAGE = _meanings(_CONTROLS | {0x00: CONTINUES, 0x80: ENDS})
+
+LONGEST_CONTROL = 125
+NO_LIMIT = 2**63  # the highest bit of a length is 0 (5.2), so no frame announces this much
+
+
+class FrameError(ValueError):
+    """A frame that RFC 6455 forbids, or one that is too big. The message names the fault."""
+
+
+class FrameTooBig(FrameError):
+    """A header announces more than is allowed."""
+
+
+@frozen
+class Frame:
+    """One whole frame: ``payload`` is unmasked, ``size`` is what it took on the wire, in bytes."""
+
+    opcode: int
+    fin: bool
+    payload: bytes
+    size: int
+
+
+class Found(Enum):
+    """What made a scanner stop before the end of a read."""
+
+    CLOSE = "a Close frame has passed"
+    OWN_PONG = "the answer to our own ping begins here; it is to be cut out"
+    ILLEGAL = "an illegal frame begins here"
+    TOO_BIG = "a frame begins here that makes its message too big"
+
+
+class PayloadWalker(Protocol):
+    """Whoever must know what payloads hold, piece by piece (``mqtt_stream.PacketWalker``)."""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
+        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``."""
+
+
+class FrameScanner:
+    """The headers of one direction, read incrementally.
+
+    ``masked``: whether this direction's frames must be (client to server: yes; 5.1).
+    ``max_message_bytes``: the most that one message may hold on the wire over all its fragments.
+    ``compressed``: permessage-deflate was agreed on, so RSV1 may mark a message's first frame.
+    ``walker``: is fed every payload of data frames.
+
+    After each ``scan``: ``inside`` is how many bytes of the current frame are still to pass,
+    ``fragmented`` whether a message is begun and not ended, ``messages`` how many were begun.
+    """
+
+    __slots__ = (
+        "_compressed",
+        "_header",
+        "_limit",
+        "_mask",
+        "_masked",
+        "_meanings",
+        "_message_bytes",
+        "_offset",
+        "_walker",
+        "cut",
+        "detail",
+        "found",
+        "inside",
+        "messages",
+        "own_ping",
+        "ping_passed",
+        "pong_passed",
+    )
+
+    def __init__(
+        self,
+        *,
+        masked: bool,
+        max_message_bytes: int = NO_LIMIT,
+        compressed: bool = False,
+        walker: PayloadWalker | None = None,
+    ) -> None:
+        self._masked = masked
+        self._header = 6 if masked else 2
+        self._limit = max_message_bytes
+        self._compressed = BETWEEN_COMPRESSED if compressed else BETWEEN_MESSAGES
+        self._walker = walker
+        self._meanings = self._compressed
+        self._message_bytes = 0
+        self._mask: bytes | None = None
+        self._offset = 0
+        self.inside = 0
+        self.messages = 0
+        self.found: Found | None = None
+        self.detail = ""
+        self.cut = 0  # after OWN_PONG: how many bytes to leave out
+        self.own_ping: bytes | None = None  # payload of the pings that the gateway sends to this side
+        self.ping_passed = 0  # how many
+        self.pong_passed = 0
+
+    @property
+    def fragmented(self) -> bool:
+        return self._meanings is INSIDE_MESSAGE
+
+    def scan(self, view: memoryview, size: int) -> int:
+        """How many of ``view[:size]`` may pass now: payloads, and headers that are whole and legal.
+
+        Less than ``size`` means: where ``found`` is set, stop there for that reason. Otherwise the
+        rest is a header that is cut, or a control frame that is not whole yet (131 bytes at the
+        most): keep it, and put it before the next read. So what has passed never ends in a header.
+        """
+        self.found = None
+        at = self.inside
+        if at and self._walker is not None:
+            end = min(at, size)
+            self._walker.feed(view, 0, end, self._mask, self._offset)
+            self._offset += end
+        masked, meanings, limit, walker, messages = (
+            self._masked,
+            self._meanings,
+            self._limit,
+            self._walker,
+            self.messages,
+        )
+        while at + 2 <= size:
+            second = view[at + 1]
+            length = second & 0x7F
+            payload = at + self._header
+            if length > LONGEST_CONTROL:
+                extended = 2 if length == 126 else 8
+                payload += extended
+                if payload > size:
+                    break
+                length = int.from_bytes(view[at + 2 : at + 2 + extended], "big")
+            elif payload > size:
+                break
+            meaning = meanings[view[at]]
+            if (second > 127) is not masked or length >= NO_LIMIT:
+                meaning = ILLEGAL
+            if meaning == WHOLE:
+                if length > limit:
+                    self._stop(Found.TOO_BIG, f"a message of {length} bytes")
+                    break
+                messages += 1
+            elif meaning == CONTROL:
+                if length > LONGEST_CONTROL:
+                    self._stop(Found.ILLEGAL, "a control frame of more than 125 bytes")
+                    break
+                if payload + length > size:
+                    break
+                found = self._control(view, at, payload, length)
+                if found is Found.OWN_PONG:
+                    break
+                at = payload + length
+                if found is Found.CLOSE:
+                    break
+                continue
+            elif meaning == ILLEGAL:
+                self._stop(Found.ILLEGAL, fault(view[at], second, fragmented=self.fragmented, masked=masked))
+                break
+            else:
+                before = 0 if meaning == BEGINS else self._message_bytes
+                if before + length > limit:
+                    self._stop(Found.TOO_BIG, f"a message of {before + length} bytes in fragments")
+                    break
+                self._message_bytes = before + length
+                messages += meaning == BEGINS
+                self._meanings = meanings = self._compressed if meaning == ENDS else INSIDE_MESSAGE
+            at = payload + length
+            if walker is not None:
+                self._mask = bytes(view[payload - 4 : payload]) if masked else None
+                self._offset = min(at, size) - payload
+                walker.feed(view, payload, min(at, size), self._mask, 0)
+        self.messages = messages
+        if at > size:
+            self.inside = at - size
+            return size
+        self.inside = 0
+        return at
+
+    def _stop(self, found: Found, detail: str) -> Found:
+        self.found = found
+        self.detail = detail
+        return found
+
+    def _control(self, view: memoryview, at: int, payload: int, length: int) -> Found | None:
+        """Note a whole control frame; what it is found to be, if the scan must stop for it."""
+        opcode = view[at] & 0x0F
+        if opcode == PING:
+            self.ping_passed += 1
+            return None
+        body = bytes(view[payload : payload + length])
+        if self._masked:
+            body = masked_with(body, bytes(view[payload - 4 : payload]))
+        if opcode == CLOSE:
+            code = int.from_bytes(body[:2], "big") if length >= 2 else 1005
+            return self._stop(Found.CLOSE, f"close code {code}")
+        if body == self.own_ping:
+            self.cut = payload + length - at
+            return self._stop(Found.OWN_PONG, "")
+        self.pong_passed += 1
+        return None
+
+
+def fault(first: int, second: int, *, fragmented: bool, masked: bool) -> str:
+    """What is wrong with a header that starts with these two bytes, in words."""
+    if (second > 127) is not masked:
+        return "a frame that is not masked" if masked else "a masked frame"
+    if first & 0x70:
+        return "a reserved bit is set"
+    opcode = first & 0x0F
+    if opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
+        return f"reserved opcode {opcode}"
+    if opcode >= CLOSE:
+        return "a fragmented control frame" if not first & 0x80 else "a length with its highest bit set"
+    if opcode == CONTINUATION and not fragmented:
+        return "a continuation of nothing"
+    if opcode != CONTINUATION and fragmented:
+        return "a new message inside a fragmented one"
+    return "a length with its highest bit set"
+
+
+def masked_with(payload: bytes, key: bytes) -> bytes:
+    """``payload`` masked, or unmasked, with a four-byte key (RFC 6455 5.3)."""
+    size = len(payload)
+    pattern = (key * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "big") ^ int.from_bytes(pattern, "big")).to_bytes(size, "big")
+
+
+def build_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool) -> bytes:
+    """One frame on the wire; ``masked`` as a client sends it, with a fresh key (RFC 6455 5.3)."""
+    first = opcode | (0x80 if fin else 0)
+    bit = 0x80 if masked else 0
+    size = len(payload)
+    if size <= LONGEST_CONTROL:
+        head = bytes((first, bit | size))
+    elif size <= 0xFFFF:
+        head = struct.pack("!BBH", first, bit | 126, size)
+    else:
+        head = struct.pack("!BBQ", first, bit | 127, size)
+    if not masked:
+        return head + payload
+    key = os.urandom(4)
+    return head + key + masked_with(payload, key)
+
+
+def close_frame(code: int, reason: str = "", *, masked: bool) -> bytes:
+    """A Close frame (RFC 6455 5.5.1); ``reason`` takes 123 bytes of UTF-8 at the most."""
+    return build_frame(CLOSE, code.to_bytes(2, "big") + reason.encode(), masked=masked)
+
+
+def parse_frame(data: bytes | bytearray, *, fragmented: bool, max_bytes: int) -> Frame | None:
+    """The client's frame that ``data`` begins with; ``None`` while it is not whole.
+
+    Raises ``FrameError`` for an illegal header and ``FrameTooBig`` for one that announces more
+    than ``max_bytes``, both as soon as the header says so.
+    """
+    if len(data) < 2:
+        return None
+    first, second = data[0], data[1]
+    length = second & 0x7F
+    payload = 6
+    meaning = (INSIDE_MESSAGE if fragmented else BETWEEN_MESSAGES)[first]
+    if meaning == ILLEGAL or second < 128:
+        raise FrameError(fault(first, second, fragmented=fragmented, masked=True))
+    if length > LONGEST_CONTROL:
+        if meaning == CONTROL:
+            raise FrameError("a control frame of more than 125 bytes")
+        extended = 2 if length == 126 else 8
+        payload += extended
+        if len(data) < payload:
+            return None
+        length = int.from_bytes(data[2 : 2 + extended], "big")
+        if length >= NO_LIMIT:
+            raise FrameError("a length with its highest bit set")
+    if length > max_bytes and meaning != CONTROL:
+        raise FrameTooBig(f"a frame of {length} bytes where {max_bytes} are allowed")
+    end = payload + length
+    if len(data) < end:
+        return None
+    body = masked_with(bytes(data[payload:end]), bytes(data[payload - 4 : payload]))
+    return Frame(first & 0x0F, bool(first & 0x80), body, end)
