@@ -1,0 +1,241 @@
+"""The kinds of settings: how a text becomes a value, and what to tell whoever wrote it wrongly.
+
+A ``Kind`` has a name for the reference page, a parser that raises ``ValueError`` with what is wrong, and
+the words for what would be right. Parsers never repeat the text: the loader knows what may be shown.
+"""
+
+import re
+from collections.abc import Callable
+from math import isfinite
+from pathlib import Path
+from typing import Generic, TypeVar
+from urllib.parse import urlsplit
+
+from attrs import frozen
+
+from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_host
+
+T = TypeVar("T")
+
+ASYMMETRIC_ALGORITHMS = (
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+)
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
+_TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
+
+
+@frozen
+class Kind(Generic[T]):
+    """``name``: type and unit, for the reference. ``right``: what would be right, completing "must be ...".
+
+    ``nothing``: for lists, the empty one.
+    """
+
+    name: str
+    parse: Callable[[str], T]
+    right: str
+    nothing: T | None = None
+
+
+def items(text: str) -> tuple[str, ...]:
+    """The parts of a comma-separated list, without white space around them and without empty ones."""
+    return tuple(item for part in text.split(",") if (item := part.strip()))
+
+
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|\.[0-9]+", text):
+        raise ValueError("is not a plain number")
+    if not isfinite(value := float(text)):
+        raise ValueError("is too big")
+    return value
+
+
+def _positive_number(text: str) -> float:
+    if (value := _number(text)) == 0:
+        raise ValueError("is zero")
+    return value
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise ValueError("is not a whole number")
+        if not least <= (value := int(text)) <= most:
+            raise ValueError("is too small" if value < least else "is too big")
+        return value
+
+    return parse
+
+
+def _boolean(text: str) -> bool:
+    try:
+        return _TRUTH[text.lower()]
+    except KeyError:
+        raise ValueError("is neither true nor false") from None
+
+
+def _algorithms(text: str) -> tuple[str, ...]:
+    for name in items(text):
+        if name.lower() == "none":
+            raise ValueError("allows `none`: a token without a signature proves nothing")
+        if name.upper().startswith("HS"):
+            raise ValueError(
+                "allows an HMAC algorithm: its key is a secret, and with a public key in its place anybody can forge"
+            )
+        if name not in ASYMMETRIC_ALGORITHMS:
+            raise ValueError("names an unknown algorithm")
+    return _some(items(text))
+
+
+def _origins(text: str) -> tuple[str, ...]:
+    return _some(tuple(map(_origin, items(text))))
+
+
+def _origin(text: str) -> str:
+    """One origin in lower case: ``*``, ``https://app.example.com``, ``https://*.example.com`` or ``*.example.com``
+    (either scheme, any port, as the Go gateway has it)."""
+    if text == "*":
+        return text
+    scheme, separator, authority = text.lower().rpartition("://")
+    if scheme not in ("http", "https") and (separator or not authority.startswith("*.")):
+        raise ValueError("has an origin that begins with neither http:// nor https://")
+    host = re.sub(r":[0-9]{1,5}$", "", authority)
+    if host.startswith("*.["):
+        raise ValueError("has a wildcard before an IP address")
+    checked_host(host.removeprefix("*."))
+    return f"{scheme}{separator}{authority}"
+
+
+def _http_url(text: str) -> str:
+    if re.search(r"[\x00-\x20\x7f]", text):
+        raise ValueError("has white space in it")
+    try:
+        parts = urlsplit(text)
+        port_is_good = parts.port != 0
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("does not begin with https:// (or http://) and a host")
+    if not port_is_good:
+        raise ValueError("has port 0, where nobody listens")
+    if "@" in parts.netloc:
+        raise ValueError("holds a user name or password")
+    if "#" in text:
+        raise ValueError("has a fragment (#...)")
+    return text
+
+
+def _issuer(text: str) -> str:
+    """OpenID Connect Discovery 1.0 section 3: an issuer has neither query nor fragment."""
+    if "?" in text:
+        raise ValueError("has a query (?...)")
+    return _http_url(text)
+
+
+def _redis_url(text: str) -> str:
+    if not re.match(r"(redis|rediss|unix)://[^\s]+$", text):
+        raise ValueError("is not a Redis URL")
+    return text
+
+
+def _path(text: str) -> str:
+    if not re.fullmatch(r"/[!$-;=@-~]*", text):
+        raise ValueError("is not the path of a URL")
+    if text in ("/healthz", "/readyz", "/metrics"):
+        raise ValueError("is the path of a page of the gateway's own")
+    return text
+
+
+def _tokens(text: str) -> tuple[str, ...]:
+    for name in items(text):
+        _token(name)
+    return _some(items(text))
+
+
+def _token(text: str) -> str:
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("has a character that no such name has")
+    return text
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        raise ValueError("is not there, or is no file")
+    return path
+
+
+def _client_id_prefix(text: str) -> str:
+    if any(field != "sub" for field in re.findall(r"\{([^}]*)\}?", text)) or text.count("{") != text.count("}"):
+        raise ValueError("has a placeholder other than {sub}")
+    return text
+
+
+def _credentials(text: str) -> str:
+    if text not in ("pass", "strip") and ":" not in text:
+        raise ValueError("is neither pass nor strip, and has no colon")
+    return text
+
+
+def _some(values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values:
+        raise ValueError("has nothing between its commas")
+    return values
+
+
+def choice(*words: str, aliases: dict[str, str] | None = None) -> Kind[str]:
+    """One of ``words``, in any case; ``aliases`` are accepted beside them and mean one of them."""
+    meanings = {word: word for word in words} | (aliases or {})
+
+    def parse(text: str) -> str:
+        try:
+            return meanings[text.lower()]
+        except KeyError:
+            raise ValueError("is not one of the choices") from None
+
+    return Kind(" \\| ".join(f"`{word}`" for word in words), parse, " or ".join(words))
+
+
+_NO_TEXTS: tuple[str, ...] = ()
+
+MOST_BYTES = 2**62  # a frame announces at most 2**63 - 1 (RFC 6455 5.2)
+
+TEXT = Kind("text", str, "a text")
+TEXTS = Kind("list", lambda text: _some(items(text)), "a comma-separated list", nothing=_NO_TEXTS)
+BOOLEAN = Kind("boolean", _boolean, "true or false (1, 0, yes, no, on and off do too)")
+SECONDS = Kind("seconds", _number, "a number of seconds, such as 60 or 0.5")
+POSITIVE_SECONDS = Kind("seconds", _positive_number, "a number of seconds above zero, such as 60 or 0.5")
+POSITIVE_MINUTES = Kind("minutes", _positive_number, "a number of minutes above zero, such as 10")
+RATE = Kind("messages per second", _positive_number, "a number above zero, such as 10")
+COUNT = Kind("count", _whole(0, 10**9), "a whole number, 0 or more")
+POSITIVE_COUNT = Kind("count", _whole(1, 10**9), "a whole number, 1 or more")
+BYTES = Kind("bytes", _whole(0, MOST_BYTES), "a whole number of bytes, such as 65536")
+POSITIVE_BYTES = Kind("bytes", _whole(1, MOST_BYTES), "a whole number of bytes above zero, such as 65536")
+ADDRESS = Kind("address", Address.parse, "host:port, such as 0.0.0.0:8080 or [::]:8080")
+PATH = Kind("URL path", _path, "a path that begins with a slash, such as /ws")
+NETWORKS = Kind(
+    "list of CIDRs",
+    lambda text: Networks.parse(items(text)),
+    "a comma-separated list of networks, such as 10.0.0.0/8,fd00::/8",
+    nothing=Networks(),
+)
+HTTP_URL = Kind("URL", _http_url, "a URL such as https://id.example.com/certs")
+ISSUER = Kind("URL", _issuer, "the issuer's URL, such as https://id.example.com/realms/robots")
+WEBSOCKET_URL = Kind("WebSocket URL", WebSocketUrl.parse, "a URL such as ws://broker:15675/ws or wss://broker/ws")
+REDIS_URL = Kind("Redis URL", _redis_url, "redis://, rediss:// or unix:// and an address, such as redis://redis:6379/0")
+ALGORITHMS = Kind(
+    "list", _algorithms, f"a comma-separated list out of {', '.join(ASYMMETRIC_ALGORITHMS)}", nothing=_NO_TEXTS
+)
+ORIGINS = Kind(
+    "list of origins",
+    _origins,
+    "a comma-separated list of https://app.example.com, https://*.example.com, *.example.com or *",
+    nothing=_NO_TEXTS,
+)
+NAME = Kind("name", _token, "a name without spaces, commas or quotes")
+NAMES = Kind("list of names", _tokens, "a comma-separated list of names", nothing=_NO_TEXTS)
+FILE = Kind("file", _file, "the path of a file that can be read")
+CLIENT_ID_PREFIX = Kind("text", _client_id_prefix, "a text in which {sub} stands for the token's subject")
+MQTT_CREDENTIALS = Kind("credentials", _credentials, "pass, strip or user:password")
