@@ -1,0 +1,395 @@
+"""The table of settings: one frozen class whose fields are the rows.
+
+A row has a default, a kind (type, unit, parser) and one sentence; the parser, the errors, the warnings
+and the reference page all come from it. The attribute is the environment name in lower case, always.
+Nothing here reads the environment or a file: ``loading`` does, and names every wrong setting at once.
+"""
+
+# ruff: noqa: RUF009 - a call in the class body makes a field here, not a value that instances share
+
+from collections.abc import Callable, Iterator, Mapping
+from math import ceil
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+import attrs
+from attrs import field, fields, frozen
+
+from trio_ws_gateway.config import kinds
+from trio_ws_gateway.config.kinds import Kind, choice
+from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
+
+T = TypeVar("T")
+
+
+@frozen(kw_only=True)
+class Row:
+    """What the table says of a setting.
+
+    ``default``: as it would be written, or in words where it follows from other settings; ``None``: unset.
+    ``works_for``: ``None`` where the feature is there; else the only values that have an effect so far.
+    ``secret``: the value is never shown.
+    """
+
+    kind: Kind[Any]
+    default: str | None
+    sentence: str
+    secret: bool = False
+    works_for: tuple[object, ...] | None = None
+
+
+@overload
+def setting(
+    default: str, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
+) -> T: ...
+@overload
+def setting(
+    default: None, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
+) -> T | None: ...
+def setting(
+    default: str | None,
+    kind: Kind[T],
+    sentence: str,
+    *,
+    secret: bool = False,
+    works_for: tuple[object, ...] | None = None,
+) -> Any:
+    """A field of ``Settings`` whose default is written as in the environment; ``None`` and ``""``: unset."""
+    row = Row(kind=kind, default=default, sentence=sentence, secret=secret, works_for=works_for)
+    return field(default=kind.parse(default) if default else kind.nothing, repr=not secret, metadata={"row": row})
+
+
+def derived(
+    words: str,
+    value: Callable[["Settings"], T],
+    kind: Kind[Any],
+    sentence: str,
+    *,
+    works_for: tuple[object, ...] | None = None,
+) -> T:
+    """A field whose default follows from fields above it; ``words`` say how."""
+    row = Row(kind=kind, default=words, sentence=sentence, works_for=works_for)
+    return field(default=attrs.Factory(value, takes_self=True), metadata={"row": row})
+
+
+@frozen(kw_only=True)
+class Settings:
+    """All settings, parsed. Seconds are floats, sizes are bytes; ``None`` and empty mean "unset"."""
+
+    # Listening
+
+    listen: Address = setting(
+        "0.0.0.0:8080", kinds.ADDRESS, "Address and port to listen on; port 0 lets the system choose."
+    )
+    ws_path: str = setting("/ws", kinds.PATH, "The path of the one WebSocket endpoint.")
+    ws_allowed_origins: tuple[str, ...] = setting(
+        "",
+        kinds.ORIGINS,
+        "Origins that browsers may come from; unset: all. Only with a list (`*` is none) a cookie is a credential.",
+    )
+    trusted_proxies: Networks = setting(
+        "", kinds.NETWORKS, "Networks of the proxies in front whose X-Forwarded-For is believed."
+    )
+    workers: int = setting("1", kinds.POSITIVE_COUNT, "Processes that share the port.", works_for=(1,))
+
+    # Tokens
+
+    jwks_url: str | None = setting(None, kinds.HTTP_URL, "Where the provider publishes its keys (JWKS).")
+    oidc_issuer: str | None = setting(
+        None, kinds.ISSUER, "The provider's issuer URL, to discover the keys' address where JWKS_URL is unset."
+    )
+    jwks_ttl_minutes: float = setting("10", kinds.POSITIVE_MINUTES, "After how long the keys are fetched again.")
+    jwt_expected_issuer: str | None = derived(
+        "OIDC_ISSUER",
+        lambda settings: settings.oidc_issuer,
+        kinds.TEXT,
+        "The `iss` that a token must have; unset: not checked.",
+    )
+    jwt_expected_audience: tuple[str, ...] = setting(
+        "", kinds.TEXTS, "A token must be meant for one of these (`aud`); unset: not checked."
+    )
+    jwt_valid_algorithms: tuple[str, ...] = setting(
+        "RS256", kinds.ALGORITHMS, "Signature algorithms that are accepted, whatever the token itself says."
+    )
+    jwt_leeway_seconds: float = setting(
+        "30",
+        kinds.SECONDS,
+        "By how much the provider's clock may differ from ours when `exp`, `nbf` and `iat` are checked.",
+    )
+    jwt_cookie_name: str = setting(
+        "session",
+        kinds.NAME,
+        "The cookie that carries the token where nothing else does; counts only with WS_ALLOWED_ORIGINS.",
+    )
+    jwt_query_parameter: tuple[str, ...] = setting(
+        "token",
+        kinds.NAMES,
+        "Query parameters that may carry the token, the first that is there counts; the upstream never sees them.",
+    )
+    jwt_cache_store: str = setting(
+        "memory",
+        choice("memory", "redis", aliases={"postgres": "memory"}),
+        "Where verdicts and revocations are kept.",
+        works_for=("memory",),
+    )
+    jwt_cache_prefix: str = setting("jwt_cached_token_", kinds.TEXT, "Begins every key in Redis.", works_for=())
+    allow_anonymous: bool = setting(
+        "false",
+        kinds.BOOLEAN,
+        "Whether a client without a token is let in; its first message is then forwarded as it came.",
+    )
+
+    # Timeouts
+
+    ws_handshake_timeout_seconds: float = setting("10", kinds.POSITIVE_SECONDS, "For the whole HTTP request head.")
+    ws_auth_timeout_seconds: float = setting(
+        "10", kinds.POSITIVE_SECONDS, "For the whole first message, where the token comes with it."
+    )
+    ws_idle_timeout_seconds: float = setting(
+        "60", kinds.POSITIVE_SECONDS, "A side from which nothing at all was heard for so long, pongs included, is cut."
+    )
+    ws_ping_interval_seconds: float = derived(
+        "half of WS_IDLE_TIMEOUT_SECONDS",
+        lambda settings: settings.ws_idle_timeout_seconds / 2,
+        kinds.SECONDS,
+        "A side that was silent for so long is pinged; 0: never.",
+    )
+    ws_data_idle_timeout_seconds: float = setting(
+        "0",
+        kinds.SECONDS,
+        "A session in which no data passed for so long ends, pings or not; 0: never (a quiet subscriber is healthy).",
+        works_for=(0.0,),
+    )
+    ws_write_timeout_seconds: float = setting(
+        "10", kinds.POSITIVE_SECONDS, "A peer that takes nothing for so long while data waits for it is cut."
+    )
+    ws_control_timeout_seconds: float = setting(
+        "1", kinds.POSITIVE_SECONDS, "How long a goodbye of ours waits for the end of the frame or message before it."
+    )
+    ws_close_timeout_seconds: float = setting(
+        "5", kinds.POSITIVE_SECONDS, "How long the other side may take to answer a Close before both are cut."
+    )
+    graceful_drain_timeout_seconds: float = setting(
+        "30", kinds.SECONDS, "Over how long the live sessions are closed after SIGTERM; what is left then is cut."
+    )
+
+    # Limits
+
+    ws_first_message_max_bytes: int = setting("65536", kinds.POSITIVE_BYTES, "The size of the first message at most.")
+    ws_max_message_bytes: int = setting(
+        "67108864",
+        kinds.BYTES,
+        "The size of any message at most, refused as soon as a header announces more; 0: no limit.",
+    )
+    rate_limit_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Messages that an identity may send per second, over all its sessions; unset: no limit.",
+        works_for=(),
+    )
+    rate_limit_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_PER_SECOND",
+        lambda settings: (
+            None if settings.rate_limit_per_second is None else max(1, ceil(3 * settings.rate_limit_per_second))
+        ),
+        kinds.POSITIVE_COUNT,
+        "Messages that an identity may send at once.",
+        works_for=(),
+    )
+    redis_url: str | None = setting(
+        None,
+        kinds.REDIS_URL,
+        "The Redis through which several gateways share limits and revocations.",
+        secret=True,
+        works_for=(),
+    )
+
+    # Upstreams
+
+    upstream_ws_url: WebSocketUrl = setting(
+        "ws://rabbitmq:15675/ws", kinds.WEBSOCKET_URL, "The broker that MQTT sessions are forwarded to."
+    )
+    raw_ws_backend_url: WebSocketUrl = setting(
+        "ws://localhost:8081/raw", kinds.WEBSOCKET_URL, "The backend that raw sessions are forwarded to."
+    )
+    upstream_urls: Mapping[str, WebSocketUrl] = field(factory=dict)  # UPSTREAM_<PROTOCOL>_URL, by protocol
+    upstream_ca_file: Path | None = setting(
+        None, kinds.FILE, "Certificate authorities (PEM) that wss:// upstreams may have besides the system's."
+    )
+    early_dial: bool = setting(
+        "true",
+        kinds.BOOLEAN,
+        "Whether a raw session with an early token is dialled before the 101; `false`: with its first message.",
+    )
+    ws_compression: str = setting(
+        "pass",
+        choice("pass", "off"),
+        "Whether permessage-deflate may be agreed between client and upstream, end to end.",
+    )
+    ws_dial_timeout_seconds: float = setting("10", kinds.POSITIVE_SECONDS, "For reaching an upstream, over all tries.")
+    ws_dial_retry_max: int = setting("3", kinds.COUNT, "How often an upstream is tried again at most.")
+    ws_dial_retry_interval_seconds: float = setting("2", kinds.SECONDS, "The pause between two tries.")
+    raw_forward_token: bool = setting(
+        "true",
+        kinds.BOOLEAN,
+        "Whether a raw upstream gets the token (`Authorization: Bearer`); `false`: identity headers only.",
+    )
+    cb_failure_threshold: int = setting(
+        "5", kinds.POSITIVE_COUNT, "Consecutive failures after which an upstream is left alone.", works_for=()
+    )
+    cb_open_timeout_seconds: float = setting(
+        "60", kinds.POSITIVE_SECONDS, "How long it is left alone before one session may try it.", works_for=()
+    )
+    cb_healthcheck_interval_seconds: float = setting(
+        "30", kinds.SECONDS, "How often an upstream's health is probed.", works_for=()
+    )
+
+    # MQTT
+
+    upstream_mqtt_credentials: str = setting(
+        "pass",
+        kinds.MQTT_CREDENTIALS,
+        "What the broker gets as user name and password: `pass` (as they came), `strip` (none), or `user:password` with"
+        " `{sub}` and `{preferred_username}` in either.",
+        secret=True,
+    )
+    upstream_mqtt_subprotocol: str = setting(
+        "auto",
+        choice("auto", "mqtt", "mqttv3.1"),
+        "The subprotocol that the broker is offered; `auto`: the one that the client has.",
+    )
+    mqtt_username_claim: str | None = setting(
+        None, choice("sub", "preferred_username"), "The claim that an MQTT user name must equal; unset: any name."
+    )
+    mqtt_client_id_prefix: str | None = setting(
+        None, kinds.CLIENT_ID_PREFIX, "What an MQTT client id must begin with; `{sub}` stands for the token's subject."
+    )
+    mqtt_will_on_drain: str = setting(
+        "suppress",
+        choice("suppress", "fire"),
+        "Whether the wills of MQTT clients fire when the gateway drains.",
+        works_for=("suppress",),
+    )
+
+    # Observing
+
+    log_format: str = setting("json", choice("json", "console"), "How log lines look.")
+    log_level: str = setting(
+        "info",
+        choice("debug", "info", "warning", "error", aliases={"warn": "warning"}),
+        "The least important log lines that are written.",
+    )
+    metrics_max_identities: int = setting(
+        "1000", kinds.COUNT, "Subjects that metrics tell apart, the rest count as `other`; 0: the labels stay empty."
+    )
+
+    @property
+    def accepts_cookies(self) -> bool:
+        """Whether a cookie counts: a browser sends it from any page, so it takes a list of origins."""
+        return bool(self.ws_allowed_origins) and "*" not in self.ws_allowed_origins
+
+    def upstream_of(self, protocol: str) -> WebSocketUrl | None:
+        """Where sessions of a protocol go, by the name of its adapter."""
+        return {"mqtt": self.upstream_ws_url, "raw": self.raw_ws_backend_url, **self.upstream_urls}.get(protocol)
+
+
+GROUPS = {
+    "listen": "Listening",
+    "jwks_url": "Tokens",
+    "ws_handshake_timeout_seconds": "Timeouts",
+    "ws_first_message_max_bytes": "Limits",
+    "upstream_ws_url": "Upstreams",
+    "upstream_mqtt_credentials": "MQTT",
+    "log_format": "Observing",
+}
+"""The headings of the reference, each by the first setting beneath it."""
+
+MEANINGLESS = {
+    "INGRESS_HOST": "the ingress knows its own name",
+    "SHUTDOWN_HARD_LIMIT": "GRACEFUL_DRAIN_TIMEOUT_SECONDS is the limit",
+    "POSTGRES_DSN": "nothing is kept in PostgreSQL",
+}
+"""Names of the Go gateway that are accepted and mean nothing here, and why."""
+
+
+def rows() -> Iterator[tuple[str, Row]]:
+    """The table: name in the environment, and row, in order."""
+    for attribute in fields(Settings):
+        if "row" in attribute.metadata:
+            yield attribute.name.upper(), attribute.metadata["row"]
+
+
+@frozen
+class Contradiction:
+    """Settings that are wrong together: the name to change first; what is wrong with it, and what would be right."""
+
+    names: tuple[str, ...]
+    wrong: str
+    right: str
+
+
+def contradictions(settings: Settings) -> Iterator[Contradiction]:
+    if settings.jwks_url is None and settings.oidc_issuer is None and not settings.allow_anonymous:
+        yield Contradiction(
+            ("JWKS_URL", "OIDC_ISSUER", "ALLOW_ANONYMOUS"),
+            "is unset, and so is OIDC_ISSUER: no token could be verified",
+            "the URL of the provider's keys; or set OIDC_ISSUER to find it; or ALLOW_ANONYMOUS=true to let anybody in",
+        )
+    if settings.ws_ping_interval_seconds >= settings.ws_idle_timeout_seconds:
+        yield Contradiction(
+            ("WS_PING_INTERVAL_SECONDS", "WS_IDLE_TIMEOUT_SECONDS"),
+            "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
+            f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
+        )
+    if settings.rate_limit_burst is not None and settings.rate_limit_per_second is None:
+        yield Contradiction(
+            ("RATE_LIMIT_BURST", "RATE_LIMIT_PER_SECOND"),
+            "is set, but RATE_LIMIT_PER_SECOND is not: nothing would refill the bucket",
+            "set together with RATE_LIMIT_PER_SECOND, or not at all",
+        )
+    if 0 < settings.ws_max_message_bytes < settings.ws_first_message_max_bytes:
+        yield Contradiction(
+            ("WS_FIRST_MESSAGE_MAX_BYTES", "WS_MAX_MESSAGE_BYTES"),
+            "is above WS_MAX_MESSAGE_BYTES: the first message is a message too",
+            f"{settings.ws_max_message_bytes} or less",
+        )
+
+
+def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
+    """What is legal and yet worth a line at start. ``given``: the names that were set, with their texts."""
+    for name, why in MEANINGLESS.items():
+        if name in given:
+            yield f"{name} is accepted but means nothing here: {why}"
+    if given.get("JWT_CACHE_STORE", "").lower() == "postgres":
+        yield "JWT_CACHE_STORE=postgres is accepted but means `memory` here: nothing is kept in PostgreSQL"
+    if settings.jwt_cache_store == "redis" and settings.redis_url is None:
+        yield "JWT_CACHE_STORE=redis needs REDIS_URL, which is unset: what is known of tokens stays in memory"
+    without_effect = [
+        name
+        for name, row in rows()
+        if name in given and row.works_for is not None and getattr(settings, name.lower()) not in row.works_for
+    ]
+    for name in without_effect:
+        yield f"{name} is accepted but has no effect yet"
+    if settings.allow_anonymous:
+        yield "ALLOW_ANONYMOUS=true: clients without a token are let in"
+    if settings.jwks_url is None and settings.oidc_issuer is None:
+        return
+    if settings.jwt_expected_issuer is None:
+        yield "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked"
+    if not settings.jwt_expected_audience:
+        yield "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted"
+    if not settings.accepts_cookies:
+        yield (
+            f"no cookie counts as a credential, `{settings.jwt_cookie_name}` neither:"
+            " that takes a list in WS_ALLOWED_ORIGINS, or any web page could use it"
+        )
+    if (
+        settings.upstream_mqtt_credentials == "pass"
+        and settings.mqtt_username_claim is None
+        and settings.mqtt_client_id_prefix is None
+    ):
+        yield (
+            "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM or MQTT_CLIENT_ID_PREFIX:"
+            " a client with any valid token may be anybody on the broker"
+        )
