@@ -68,6 +68,7 @@ class Cause(Enum):
     TOO_MANY_CONNECTIONS = "too_many_connections"
     RATE_LIMITED = "rate_limited"
     MESSAGE_TOO_BIG = "message_too_big"
+    UPSTREAM_MESSAGE_TOO_BIG = "upstream_message_too_big"
     IDLE = "idle"
     TOO_SLOW = "too_slow"
     TOKEN_EXPIRED = "token_expired"
@@ -122,6 +123,13 @@ TABLE: dict[Cause, Row] = {
     ),
     Cause.RATE_LIMITED: Row(close=1008, reason="Rate limit exceeded", disconnect5=0x96, counts=Counts.RATE_LIMIT),
     Cause.MESSAGE_TOO_BIG: Row(close=1009, reason="Message too big", disconnect5=0x95),
+    Cause.UPSTREAM_MESSAGE_TOO_BIG: Row(
+        close=1001,
+        reason="Upstream message too big",
+        disconnect5=0x80,
+        upstream_close=1009,
+        counts=Counts.PROXY_ERROR,
+    ),
     Cause.IDLE: Row(close=1001, reason="Idle timeout", disconnect5=0x8D),
     Cause.TOO_SLOW: Row(close=1008, reason="Too slow"),
     Cause.TOKEN_EXPIRED: Row(close=1008, reason="Token expired", disconnect5=0x87),

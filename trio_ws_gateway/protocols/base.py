@@ -42,6 +42,21 @@ class Unchanged(Enum):
     NOTHING = "nothing"  # it was only a credential
 
 
+class Walker(Protocol):
+    """Follows the protocol's packets through the payloads of one direction, without keeping any."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """No packet is half passed."""
+
+    @property
+    def connack_seen(self) -> bool:
+        """The upstream's first answer has passed whole."""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
+        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``."""
+
+
 class Greeting(Protocol):
     """A client's first words, understood. Lives as long as its session."""
 
@@ -67,6 +82,10 @@ class Greeting(Protocol):
         ``token``: the token that was verified, whichever way it came. Raises ``Refused(FORBIDDEN)``
         where the greeting claims another one's name.
         """
+
+    def walkers(self) -> tuple[Walker | None, Walker | None]:
+        """New walkers toward the upstream and toward the client, each only where ``farewell`` or ``leave`` will need
+        to know a packet boundary: they cost time on every message."""
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         """What the protocol says to its client before the Close frame; empty where it says nothing.

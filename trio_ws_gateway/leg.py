@@ -1,0 +1,90 @@
+"""One TCP connection of a session, client's or upstream's: a non-blocking socket, plain or TLS.
+
+The few things that are awaited on it before and after the relay. An ``ssl.SSLSocket`` serves like
+any other: it is read until it would block, because what it has decrypted already no poll can see.
+Whoever makes a socket closes it, with ``close``.
+"""
+
+import contextlib
+import socket
+import ssl
+
+import trio
+
+WOULD_BLOCK = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+KEEP_ALIVE_IDLE_SECONDS = 60
+KEEP_ALIVE_INTERVAL_SECONDS = 20
+KEEP_ALIVE_PROBES = 3
+LINGER_MAX_BYTES = 4 * 1024 * 1024
+
+
+def configure(sock: socket.socket, *, user_timeout_seconds: float) -> None:
+    """No delay, keep-alive probes, and ``user_timeout_seconds`` for unacknowledged data (0: the system's own)."""
+    sock.setblocking(False)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", KEEP_ALIVE_IDLE_SECONDS),
+        ("TCP_KEEPINTVL", KEEP_ALIVE_INTERVAL_SECONDS),
+        ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
+        ("TCP_USER_TIMEOUT", int(user_timeout_seconds * 1000)),
+    ):
+        if hasattr(socket, name):  # not every system has every one
+            sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+async def receive(sock: socket.socket, max_bytes: int) -> bytes:
+    """What is there, as soon as something is; empty at end of stream. Raises ``OSError``."""
+    while True:
+        try:
+            return sock.recv(max_bytes)
+        except WOULD_BLOCK:
+            await trio.lowlevel.wait_readable(sock)
+
+
+async def send_all(sock: socket.socket, data: bytes) -> None:
+    """Send all of it. Raises ``OSError``; cancelled, it may have sent a part."""
+    unsent = memoryview(data)
+    while unsent:
+        try:
+            unsent = unsent[sock.send(unsent) :]
+        except WOULD_BLOCK:
+            await trio.lowlevel.wait_writable(sock)
+
+
+async def start_tls(sock: socket.socket, context: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:
+    """The socket under TLS, handshake done. Closes the socket it was given where that fails (``OSError``)."""
+    secure = context.wrap_socket(sock, server_hostname=server_name, do_handshake_on_connect=False)
+    try:
+        while True:
+            try:
+                secure.do_handshake()
+                return secure
+            except ssl.SSLWantReadError:
+                await trio.lowlevel.wait_readable(secure)
+            except ssl.SSLWantWriteError:
+                await trio.lowlevel.wait_writable(secure)
+    except BaseException:
+        close(secure)
+        raise
+
+
+async def linger(sock: socket.socket, seconds: float) -> None:
+    """Say that nothing more comes, and hear the peer out for a while.
+
+    A socket that is closed with unread data in it sends a reset, and a reset can overtake what the
+    peer has not read yet: the refusal that explains it.
+    """
+    with contextlib.suppress(OSError), trio.move_on_after(seconds):
+        sock.shutdown(socket.SHUT_WR)
+        heard = 0
+        while heard < LINGER_MAX_BYTES and (data := await receive(sock, 65536)):
+            heard += len(data)
+
+
+def close(sock: socket.socket) -> None:
+    """Close it; a task that still waits on it gets ``trio.ClosedResourceError``."""
+    if sock.fileno() >= 0:
+        trio.lowlevel.notify_closing(sock)
+    sock.close()

@@ -1,0 +1,310 @@
+"""One direction of a session: read, scan the headers, send. Bytes pass as they came.
+
+``step`` is a plain function that never waits and can be called by whoever knows that the source
+is readable; ``run`` is the shell that waits for it, and the only place that does. Only a
+direction's pump writes to its target: pings and the last words of others go through ``insert``
+and ``conclude``. A pump closes nothing.
+
+Backpressure is the kernel's: a pump whose target takes no more stops reading. What it holds is
+never more than one read.
+"""
+
+import math
+import socket
+import ssl
+from collections.abc import Callable
+from enum import Enum
+
+import trio
+
+from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.wire.frames import Found, FrameScanner
+
+READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
+STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
+KEPT_BYTES = 256  # room before a read for a cut header or control frame
+READS_PER_STEP = 8  # then others have their turn
+
+
+class Need(Enum):
+    """What a step leaves its owner to do."""
+
+    READABLE = "the source is drained; wait until it is readable"
+    TURN = "the budget ran out; let others run, then go on"
+    ROOM = "the target takes no more; wait until it is writable"
+    END = "this direction has ended; `ended` says how"
+
+
+class Ended(Enum):
+    """How a direction ended. All that was to pass has passed by then, unless the target is gone."""
+
+    CLOSE = "a Close frame has passed"
+    ILLEGAL = "an illegal frame came"
+    TOO_BIG = "a message came that is too big"
+    SOURCE_LOST = "end of stream, or a reset, without a Close"
+    TARGET_LOST = "the target is gone"
+    TARGET_STUCK = "the target takes nothing"
+
+
+OF_FOUND = {Found.CLOSE: Ended.CLOSE, Found.ILLEGAL: Ended.ILLEGAL, Found.TOO_BIG: Ended.TOO_BIG}
+
+
+def new_buffer() -> memoryview:
+    """The buffer of all pumps of one event loop: a step never waits while it uses it."""
+    return memoryview(bytearray(KEPT_BYTES + READ_BYTES))
+
+
+class Pump:
+    """Forwards from ``source`` to ``target``; both are non-blocking and belong to the caller.
+
+    ``opening``: what was read from the source before there was a pump. ``bytes``: how many were
+    read. ``heard_at``: when, on Trio's clock. ``blocked``: not reading, because of the target.
+    """
+
+    __slots__ = (
+        "_alarm",
+        "_buffer",
+        "_inserts",
+        "_kept",
+        "_opening",
+        "_read_bytes",
+        "_unsent",
+        "_until_empty",
+        "_write_timeout",
+        "blocked",
+        "bytes",
+        "ended",
+        "heard_at",
+        "scanner",
+        "source",
+        "target",
+    )
+
+    def __init__(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        scanner: FrameScanner,
+        *,
+        buffer: memoryview,
+        write_timeout_seconds: float,
+        opening: bytes = b"",
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.scanner = scanner
+        self.bytes = 0
+        self.heard_at = trio.current_time()
+        self.blocked = False
+        self.ended: Ended | None = None
+        self._buffer = buffer
+        self._write_timeout = write_timeout_seconds
+        self._opening = opening
+        self._kept = b""
+        self._unsent = memoryview(b"")
+        self._inserts = b""
+        self._read_bytes = READ_BYTES
+        self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
+        self._alarm: trio.CancelScope | None = None
+
+    def step(self) -> Need:
+        """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
+        for _ in range(READS_PER_STEP):
+            try:
+                size = self._receive(self._read_bytes)
+            except WOULD_BLOCK:
+                return Need.READABLE
+            if size:
+                self._pass_on(size)
+            if self._unsent:
+                return Need.ROOM
+            if self.ended:
+                return Need.END
+            if size < self._read_bytes and not self._until_empty:
+                return Need.READABLE
+        return Need.TURN
+
+    async def run(self) -> Ended:
+        """Forward until this direction ends. Cancelled, it leaves nothing half done that ``conclude`` cannot finish."""
+        await self._pass_opening()
+        while True:
+            if self._unsent:
+                await self._flush()
+            elif self.ended:
+                return self.ended
+            elif self._inserts and not self.scanner.inside:
+                self._send(memoryview(self._take_inserts()))
+            else:
+                await self._rest(self.step())
+            if self.ended is Ended.TARGET_STUCK:
+                return self.ended
+
+    def insert(self, frame: bytes) -> None:
+        """Send a frame of ours to the target at the next frame boundary."""
+        self._inserts += frame
+        if self._alarm is not None:
+            self._alarm.cancel()
+
+    async def conclude(self, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool]) -> bool:
+        """Say the last words to the target; whether ``close`` was said. ``run`` must have ended for good.
+
+        ``words`` is a data frame, so it needs the end of a message and of the protocol's packet; ``close`` needs
+        the end of a frame. Up to there, and no further, more is forwarded. The caller sets the deadline.
+        """
+        self._inserts = b""
+        if self.ended is Ended.CLOSE:
+            return False  # the source has had its own last word
+        if words and await self._reach(lambda: not self.scanner.fragmented and at_packet_boundary()):
+            self._send(memoryview(words))
+        if not await self._reach(lambda: True) or not close:
+            return False
+        self._send(memoryview(close))
+        await self._flush()
+        return not self._unsent and self.ended is not Ended.TARGET_LOST
+
+    async def hear_close(self) -> None:
+        """Hear the source out, forwarding nothing: until its Close, its end of stream, or the caller's deadline."""
+        self.scanner.own_ping = None
+        while self.ended is None:
+            try:
+                size = self._receive(READ_BYTES)
+            except WOULD_BLOCK:
+                await trio.lowlevel.wait_readable(self.source)
+                continue
+            total = len(self._kept) + size
+            passed = self.scanner.scan(self._buffer, total)
+            self._kept = bytes(self._buffer[passed:total])
+            if self.scanner.found:
+                self.ended = OF_FOUND[self.scanner.found]
+        if self.ended in {Ended.ILLEGAL, Ended.TOO_BIG}:
+            await linger(self.source, math.inf)
+
+    async def _rest(self, need: Need) -> None:
+        """Wait for what a step said that it needs; for ``ROOM`` and ``END`` the loop of ``run`` knows what to do."""
+        if need is Need.TURN:
+            await trio.lowlevel.checkpoint()
+            self.heard_at = trio.current_time()
+        elif need is Need.READABLE:
+            with trio.CancelScope() as self._alarm:
+                await trio.lowlevel.wait_readable(self.source)
+                self.heard_at = trio.current_time()
+            self._alarm = None
+
+    async def _pass_opening(self) -> None:
+        opening, self._opening = memoryview(self._opening), b""
+        for at in range(0, len(opening), READ_BYTES):
+            piece = opening[at : at + READ_BYTES]
+            kept = len(self._kept)
+            self._buffer[:kept] = self._kept
+            self._buffer[kept : kept + len(piece)] = piece
+            self._pass_on(len(piece))
+            while self._unsent and self.ended is not Ended.TARGET_STUCK:
+                await self._flush()
+            if self.ended:
+                return
+
+    def _receive(self, limit: int) -> int:
+        """Read up to ``limit`` bytes into the buffer, behind what was kept; 0 at the end of the stream."""
+        buffer = self._buffer
+        kept = len(self._kept)
+        if kept:
+            buffer[:kept] = self._kept
+            buffer = buffer[kept:]
+        try:
+            size = self.source.recv_into(buffer, limit)
+        except WOULD_BLOCK:
+            raise
+        except OSError:
+            size = 0
+        if not size:
+            self.ended = Ended.SOURCE_LOST
+        self.bytes += size
+        return size
+
+    def _pass_on(self, size: int) -> None:
+        """Scan and send what was kept and the ``size`` bytes that were read behind it."""
+        scanner, buffer = self.scanner, self._buffer
+        total = len(self._kept) + size
+        if self._inserts:
+            at = 0
+            out = bytearray()
+            if scanner.inside <= total:  # the current frame ends in this read
+                at = scanner.inside
+                scanner.scan(buffer, at)
+                out += buffer[:at]
+                out += self._take_inserts()
+            self._pass_on_in_pieces(out, at, total)
+            return
+        passed = scanner.scan(buffer, total)
+        if scanner.found is Found.OWN_PONG:
+            self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
+            return
+        self._kept = bytes(buffer[passed:total]) if passed < total else b""
+        if scanner.found:
+            self.ended = OF_FOUND[scanner.found]
+        if passed:
+            self._send(buffer[:passed])
+
+    def _pass_on_in_pieces(self, out: bytearray, at: int, total: int) -> None:
+        """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""
+        scanner, buffer = self.scanner, self._buffer
+        while at < total:
+            passed = scanner.scan(buffer[at:total], total - at)
+            out += buffer[at : at + passed]
+            at += passed
+            if scanner.found is not Found.OWN_PONG:
+                break
+            at += scanner.cut
+        self._kept = bytes(buffer[at:total])
+        if scanner.found in OF_FOUND:
+            self.ended = OF_FOUND[scanner.found]
+        self._send(memoryview(out))
+
+    def _take_inserts(self) -> bytes:
+        inserts, self._inserts = self._inserts, b""
+        return inserts
+
+    def _send(self, data: memoryview) -> None:
+        try:
+            sent = self.target.send(data)
+        except WOULD_BLOCK:
+            sent = 0
+        except OSError:
+            self.ended = self.ended or Ended.TARGET_LOST
+            return
+        if sent < len(data):
+            self._unsent = memoryview(bytes(data[sent:]))
+            self._read_bytes = STALLED_READ_BYTES
+
+    async def _flush(self) -> None:
+        """Send what is unsent. A target that takes nothing for the write timeout is stuck."""
+        self.blocked = True
+        try:
+            while self._unsent:
+                with trio.move_on_after(self._write_timeout) as patience:
+                    await trio.lowlevel.wait_writable(self.target)
+                if patience.cancelled_caught:
+                    self.ended = Ended.TARGET_STUCK
+                    return
+                unsent, self._unsent = self._unsent, memoryview(b"")
+                self._send(unsent)
+        finally:
+            self.blocked = False
+
+    async def _reach(self, at_boundary: Callable[[], bool]) -> bool:
+        """Forward up to the end of a frame where ``at_boundary`` holds; whether there is one."""
+        while True:
+            await self._flush()
+            if self._unsent or self.ended is Ended.TARGET_LOST:
+                return False
+            if not self.scanner.inside and at_boundary():
+                return True
+            if self.ended:
+                return False
+            try:
+                # Not a byte further than this frame, or than the next two bytes of a header: their number is even.
+                size = self._receive(min(self.scanner.inside or 2, READ_BYTES))
+            except WOULD_BLOCK:
+                await trio.lowlevel.wait_readable(self.source)
+            else:
+                self._pass_on(size)

@@ -1,0 +1,215 @@
+"""Two pumps and a clock: a session from its first forwarded byte to its last.
+
+One nursery: a reader (client to upstream), a writer (upstream to client), and the parent, who
+keeps time. Whoever finds a reason to end sets the cause and cancels the nursery; then both sides
+are told, each at a boundary of its own stream. Sockets are the caller's: a relay closes nothing.
+"""
+
+import math
+import os
+import socket
+
+import trio
+from attrs import frozen
+
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.protocols.base import Greeting, Walker
+from trio_ws_gateway.relay.pump import Ended, Pump
+from trio_ws_gateway.relay.timekeeping import Due, Pace, look
+from trio_ws_gateway.wire.frames import BINARY, NO_LIMIT, PING, FrameScanner, build_frame, close_frame
+
+
+@frozen(kw_only=True)
+class Terms:
+    """What holds for every relay of a gateway. Seconds, ``math.inf`` for never; bytes."""
+
+    pace: Pace
+    write_timeout_seconds: float
+    control_timeout_seconds: float
+    close_timeout_seconds: float
+    max_message_bytes: int = NO_LIMIT
+
+
+class Side:
+    """One of the two peers: what is heard from it, and how it is spoken to."""
+
+    def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | None, *, masked: bool) -> None:
+        self.name = name
+        self.hears = hears  # the pump that reads from this side
+        self.says = says  # the pump that writes to it
+        self.walker = walker  # follows the packets that it is sent
+        self.masked = masked  # frames toward it are
+        self.pinged_at = -math.inf
+        self._unanswered_seen = (0, 0)
+
+    def ping(self) -> None:
+        if self.hears.scanner.own_ping is None:
+            self.hears.scanner.own_ping = os.urandom(8)
+        self.says.insert(build_frame(PING, self.hears.scanner.own_ping, masked=self.masked))
+        self.pinged_at = trio.current_time()
+
+    @property
+    def owes_a_pong(self) -> bool:
+        """A ping was passed on to it since it last answered one."""
+        pings, pongs = self.says.scanner.ping_passed, self.hears.scanner.pong_passed
+        if pongs > self._unanswered_seen[1]:
+            self._unanswered_seen = (pings, pongs)
+        return pings > self._unanswered_seen[0]
+
+    def at_packet_boundary(self) -> bool:
+        return self.walker is None or self.walker.at_boundary
+
+
+class Relay:
+    """``cause`` and ``detail`` say why it ended, once it has."""
+
+    def __init__(
+        self,
+        client: socket.socket,
+        upstream: socket.socket,
+        greeting: Greeting,
+        terms: Terms,
+        *,
+        buffer: memoryview,
+        from_client: bytes = b"",
+        from_upstream: bytes = b"",
+        compressed: bool = False,
+    ) -> None:
+        self._greeting = greeting
+        self._terms = terms
+        self._scope = trio.CancelScope()
+        self.cause: Cause | None = None
+        self._likely = Cause.FAULT  # the cause where nobody names one before time is up
+        self.detail = ""
+        to_upstream, to_client = greeting.walkers()
+
+        def pump(source: socket.socket, target: socket.socket, walker: Walker | None, opening: bytes) -> Pump:
+            scanner = FrameScanner(
+                masked=source is client,
+                max_message_bytes=terms.max_message_bytes,
+                compressed=compressed,
+                walker=walker,
+            )
+            return Pump(
+                source,
+                target,
+                scanner,
+                buffer=buffer,
+                write_timeout_seconds=terms.write_timeout_seconds,
+                opening=opening,
+            )
+
+        self.to_upstream = pump(client, upstream, to_upstream, from_client)
+        self.to_client = pump(upstream, client, to_client, from_upstream)
+        self._client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
+        self._upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
+
+    @property
+    def welcomed(self) -> bool:
+        """The upstream's first answer has passed to the client."""
+        walker = self._client.walker
+        return walker.connack_seen if walker is not None else self.to_client.bytes > 0
+
+    def end(self, cause: Cause, detail: str = "") -> None:
+        """End it from outside, or from within. The first cause counts."""
+        if self.cause is None:
+            self.cause, self.detail = cause, detail
+        self._scope.cancel()
+
+    async def run(self) -> Cause:
+        """Relay until there is a cause to end; both sides have been told by then, or could not be."""
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._write)
+                await self._keep_time()
+        self.cause = self.cause or self._likely
+        if self.cause.row.close is not None:
+            await self._say_goodbye(self.cause)
+        return self.cause
+
+    async def _read(self) -> None:
+        match await self.to_upstream.run():
+            case Ended.CLOSE:
+                self.cause = self.cause or Cause.CLOSED_BY_CLIENT
+                self._leave_it_to(self.to_client, self._terms.close_timeout_seconds)
+            case Ended.ILLEGAL:
+                self.end(Cause.ILLEGAL_FRAME, f"from the client: {self.to_upstream.scanner.detail}")
+            case Ended.TOO_BIG:
+                self.end(Cause.MESSAGE_TOO_BIG, self.to_upstream.scanner.detail)
+            case Ended.SOURCE_LOST:
+                self.end(Cause.CLIENT_LOST)
+            case Ended.TARGET_LOST:  # its last words may still be on their way to the client
+                self._likely = Cause.UPSTREAM_LOST
+                self._leave_it_to(self.to_client, self._terms.control_timeout_seconds)
+            case Ended.TARGET_STUCK:
+                self.end(Cause.UPSTREAM_LOST, "it takes nothing")
+
+    async def _write(self) -> None:
+        match await self.to_client.run():
+            case Ended.CLOSE:
+                self.cause = self.cause or Cause.CLOSED_BY_UPSTREAM
+                self._leave_it_to(self.to_upstream, self._terms.close_timeout_seconds)
+            case Ended.ILLEGAL:
+                self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.scanner.detail}")
+            case Ended.TOO_BIG:
+                self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.scanner.detail)
+            case Ended.SOURCE_LOST:
+                self.end(Cause.UPSTREAM_LOST)
+            case Ended.TARGET_LOST:
+                self._likely = Cause.CLIENT_LOST
+                self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
+            case Ended.TARGET_STUCK:
+                self.end(Cause.TOO_SLOW)
+
+    def _leave_it_to(self, other: Pump, seconds: float) -> None:
+        """This direction is over; the other has so long to end too, and then both are cut."""
+        if other.ended:
+            self._scope.cancel()
+        else:
+            self._scope.deadline = trio.current_time() + seconds
+
+    async def _keep_time(self) -> None:
+        while True:
+            now = trio.current_time()
+            again_at = math.inf
+            for side in (self._client, self._upstream):
+                if side.hears.ended:
+                    continue
+                heard_at = now if side.hears.blocked else side.hears.heard_at  # who is not read is not idle
+                seen = look(
+                    self._terms.pace,
+                    now,
+                    heard_at=heard_at,
+                    pinged_at=side.pinged_at,
+                    may_ping=not side.owes_a_pong,
+                )
+                if seen.due is Due.IDLE:
+                    self.end(Cause.IDLE, side.name)
+                elif seen.due is Due.PING:
+                    side.ping()
+                again_at = min(again_at, seen.again_at)
+            await trio.sleep_until(again_at)
+
+    async def _say_goodbye(self, cause: Cause) -> None:
+        """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
+        row = cause.row
+        words = self._greeting.farewell(cause, welcomed=self.welcomed)
+        close = close_frame(row.close, row.reason, masked=False) if row.close is not None else b""
+        leaving = self._greeting.leave(cause)
+        closing = close_frame(row.upstream_close, masked=True) if row.upstream_close is not None else b""
+        told: set[Side] = set()
+
+        async def tell(side: Side, close: bytes, words: bytes) -> None:
+            frame = build_frame(BINARY, words, masked=side.masked) if words else b""
+            if await side.says.conclude(close, frame, side.at_packet_boundary):
+                told.add(side)
+
+        with trio.move_on_after(self._terms.control_timeout_seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(tell, self._client, close, words)
+                nursery.start_soon(tell, self._upstream, closing, leaving)
+        with trio.move_on_after(self._terms.close_timeout_seconds):
+            async with trio.open_nursery() as nursery:
+                for side in told:
+                    nursery.start_soon(side.hears.hear_close)

@@ -1,0 +1,51 @@
+"""When a side is pinged, and when it is idle. Pure: decided from what was heard and when.
+
+Nobody pushes a deadline when a message passes. A session's time-keeper sleeps until the earliest
+moment at which something could be due, looks at what was heard since, and asks here.
+"""
+
+from enum import Enum
+
+from attrs import frozen
+
+
+class Due(Enum):
+    NOTHING = "nothing"
+    PING = "ping"
+    IDLE = "idle"
+
+
+@frozen(kw_only=True)
+class Pace:
+    """Seconds of silence after which a side is pinged, and after which it is idle. ``math.inf``: never."""
+
+    ping_seconds: float
+    idle_seconds: float
+
+
+@frozen
+class Look:
+    """What is due now, and the moment at which to look again."""
+
+    due: Due
+    again_at: float
+
+
+def look(pace: Pace, now: float, *, heard_at: float, pinged_at: float, may_ping: bool) -> Look:
+    """What is due for a side that was last heard at ``heard_at`` and last pinged at ``pinged_at``.
+
+    One silence earns one ping. ``may_ping`` is false while a ping that was passed on to the side is
+    unanswered: it may answer the latest ping only (RFC 6455 5.5.3), and then ours would have taken
+    somebody's pong away. All times are of one clock.
+    """
+    idle_at = heard_at + pace.idle_seconds
+    if now >= idle_at:
+        return Look(Due.IDLE, idle_at)
+    ping_at = heard_at + pace.ping_seconds
+    if pinged_at > heard_at:
+        return Look(Due.NOTHING, idle_at)
+    if now < ping_at:
+        return Look(Due.NOTHING, min(ping_at, idle_at))
+    if may_ping:
+        return Look(Due.PING, idle_at)
+    return Look(Due.NOTHING, min(now + pace.ping_seconds, idle_at))
