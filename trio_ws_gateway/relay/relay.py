@@ -12,11 +12,12 @@ import socket
 import trio
 from attrs import frozen
 
+from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Greeting, Walker
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
-from trio_ws_gateway.wire.frames import BINARY, NO_LIMIT, PING, FrameScanner, build_frame, close_frame
+from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame
 
 
 @frozen(kw_only=True)
@@ -193,22 +194,18 @@ class Relay:
 
     async def _say_goodbye(self, cause: Cause) -> None:
         """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
-        row = cause.row
-        words = self._greeting.farewell(cause, welcomed=self.welcomed)
-        close = close_frame(row.close, row.reason, masked=False) if row.close is not None else b""
-        leaving = self._greeting.leave(cause)
-        closing = close_frame(row.upstream_close, masked=True) if row.upstream_close is not None else b""
+        words, close = farewell.to_client(cause, self._greeting.farewell(cause, welcomed=self.welcomed))
+        leave, drop = farewell.to_upstream(cause, self._greeting.leave(cause))
         told: set[Side] = set()
 
-        async def tell(side: Side, close: bytes, words: bytes) -> None:
-            frame = build_frame(BINARY, words, masked=side.masked) if words else b""
-            if await side.says.conclude(close, frame, side.at_packet_boundary):
+        async def tell(side: Side, words: bytes, close: bytes) -> None:
+            if await side.says.conclude(close, words, side.at_packet_boundary):
                 told.add(side)
 
         with trio.move_on_after(self._terms.control_timeout_seconds):
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(tell, self._client, close, words)
-                nursery.start_soon(tell, self._upstream, closing, leaving)
+                nursery.start_soon(tell, self._client, words, close)
+                nursery.start_soon(tell, self._upstream, leave, drop)
         with trio.move_on_after(self._terms.close_timeout_seconds):
             async with trio.open_nursery() as nursery:
                 for side in told:

@@ -1,0 +1,53 @@
+"""Structured logs: one JSON object, or one line for a person, each on standard output.
+
+No token is ever logged, and this is the last line of defence: whatever looks like a JWT is cut out
+of every value, wherever it came from.
+"""
+
+import re
+import sys
+from collections.abc import Mapping
+from typing import TextIO
+
+import structlog
+
+# Begins as base64url of "{" and then a quote, white space or a line break does; host names hardly ever do.
+JWT_SHAPE = re.compile(r"\be[yw][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)*")
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
+
+
+def without_tokens(value: object) -> object:
+    """The value with everything that has the shape of a JWT replaced, in mappings and lists too."""
+    if isinstance(value, str):
+        return JWT_SHAPE.sub("[token]", value)
+    if isinstance(value, Mapping):
+        return {str(without_tokens(key)): without_tokens(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_tokens(each) for each in value]
+    return value
+
+
+def _cut_tokens(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    return {key: without_tokens(value) for key, value in event.items()}
+
+
+def configure(*, format: str, level: str, file: TextIO | None = None) -> None:
+    """Set up all loggers of the process. ``format``: ``json`` or ``console``; ``level``: a key of ``LEVELS``."""
+    file = file or sys.stdout
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer(sort_keys=False, default=str)
+        if format == "json"
+        else structlog.dev.ConsoleRenderer(colors=file.isatty())
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            _cut_tokens,
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        logger_factory=structlog.WriteLoggerFactory(file=file),
+        cache_logger_on_first_use=False,
+    )

@@ -1,0 +1,171 @@
+"""Every metric of the gateway, by name, in a registry of its own.
+
+Nothing on the per-message path touches a metric: pumps count in plain integers, and ``Traffic``
+adds those up when somebody scrapes. Labels that hold identities are bounded, because a label value
+is kept for ever and a subject is the client's choice.
+"""
+
+import re
+from collections import Counter as Tally
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from trio_ws_gateway import __version__
+from trio_ws_gateway.causes import Cause, Counts
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+SECOND, MINUTE, HOUR, DAY = 1, 60, 3600, 86400
+DURATION_BUCKETS = (
+    *(SECOND, 5 * SECOND, 15 * SECOND, MINUTE, 5 * MINUTE, 15 * MINUTE),
+    *(HOUR, 4 * HOUR, 12 * HOUR, DAY, 3 * DAY, 7 * DAY),
+)
+LATENCY_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
+OTHER = "other"
+CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
+
+
+class Direction(Protocol):
+    """What is counted of one direction of a live session."""
+
+    @property
+    def messages(self) -> int: ...
+    @property
+    def bytes(self) -> int: ...
+
+
+class IdentityLabels:
+    """Bounded label values: the first ``max_identities`` that come are told apart, the rest are ``other``."""
+
+    def __init__(self, max_identities: int) -> None:
+        self._max = max_identities
+        self._known: set[tuple[str, str]] = set()
+
+    def labels(self, subject: str, preferred_username: str) -> tuple[str, str]:
+        """``(sub, preferred_username)`` as label values; both empty where identities are not to be told apart."""
+        if self._max == 0:
+            return "", ""
+        identity = (subject, preferred_username)
+        if identity not in self._known:
+            if len(self._known) >= self._max:
+                return OTHER, ""
+            self._known.add(identity)
+        return identity
+
+
+class Traffic(Collector):
+    """Messages and bytes of all sessions: those that ended, and at scrape time those that live."""
+
+    def __init__(self) -> None:
+        self._messages: Tally[tuple[str, str]] = Tally()
+        self._bytes: Tally[tuple[str, str]] = Tally()
+        self._live: dict[Direction, tuple[str, str]] = {}
+
+    def begin(self, direction: Direction, name: str, protocol: str) -> None:
+        self._live[direction] = (name, protocol)
+
+    def end(self, direction: Direction) -> None:
+        labels = self._live.pop(direction)
+        self._messages[labels] += direction.messages
+        self._bytes[labels] += direction.bytes
+
+    def collect(self) -> Iterator[Metric]:
+        messages, octets = self._messages.copy(), self._bytes.copy()
+        for direction, labels in self._live.items():
+            messages[labels] += direction.messages
+            octets[labels] += direction.bytes
+        for name, text, tally in (
+            ("ws_messages", "Messages relayed.", messages),
+            ("ws_bytes", "Bytes relayed, frame headers included.", octets),
+        ):
+            family = CounterMetricFamily(name, text, labels=["direction", "protocol"])
+            for labels, count in tally.items():
+                family.add_metric(labels, count)
+            yield family
+
+
+class KeysAge(Collector):
+    """The age of the key set, asked for at scrape time; no sample while there is none."""
+
+    def __init__(self, age: Callable[[], float | None]) -> None:
+        self._age = age
+
+    def collect(self) -> Iterator[Metric]:
+        family = GaugeMetricFamily("ws_jwks_age_seconds", "Seconds since the key set was fetched.")
+        if (age := self._age()) is not None:
+            family.add_metric([], age)
+        yield family
+
+
+class Metrics:
+    """The metrics as attributes; ``expose`` writes them all."""
+
+    def __init__(self, *, max_identities: int) -> None:
+        self.registry = CollectorRegistry(auto_describe=True)
+        self._identities = IdentityLabels(max_identities)
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        self.connections = counter("ws_connections_total", "Upgrade requests, admitted or not.")
+        self.auth_failures = counter("ws_auth_failures_total", "Tokens missing, malformed, invalid or expired.")
+        self.auth_success = counter("ws_auth_success_total", "Tokens verified.", "sub", "preferred_username")
+        self.active_sessions = Gauge("ws_active_sessions", "Sessions being relayed.", registry=self.registry)
+        self.duration = Histogram(
+            "ws_connection_duration_seconds",
+            "How long sessions lasted, from their upgrade request.",
+            buckets=DURATION_BUCKETS,
+            registry=self.registry,
+        )
+        self.protocol_connections = counter("ws_protocol_connections_total", "Sessions relayed.", "protocol")
+        self.proxy_errors = counter("ws_proxy_errors_total", "Sessions that an upstream or a fault ended.", "protocol")
+        self.proxy_retries = counter("ws_proxy_retries_total", "Further tries to reach an upstream.", "protocol")
+        self.circuit_open = counter("ws_circuit_open_total", "Circuit breakers that opened.", "protocol")
+        self.health_success = counter("ws_upstream_health_success_total", "Health probes that succeeded.")
+        self.health_failure = counter("ws_upstream_health_failure_total", "Health probes that failed.")
+        self.rate_limit_violations = counter("ws_rate_limit_violations_total", "Sessions over a rate limit.")
+        self.revocations = counter("ws_revocations_total", "Sessions ended because their token was revoked.")
+        self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
+        self.auth_seconds = Histogram(
+            "ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS, registry=self.registry
+        )
+        self.dial_seconds = Histogram(
+            "ws_dial_seconds",
+            "Time to reach an upstream.",
+            ["protocol"],
+            buckets=LATENCY_BUCKETS,
+            registry=self.registry,
+        )
+        self.loop_lag = Gauge("ws_event_loop_lag_seconds", "By how much a timer came late.", registry=self.registry)
+        Gauge("ws_build_info", "The version.", ["version"], registry=self.registry).labels(__version__).set(1)
+        self.traffic = Traffic()
+        self.registry.register(self.traffic)
+
+    def watch_keys(self, age: Callable[[], float | None]) -> None:
+        self.registry.register(KeysAge(age))
+
+    def count_success(self, subject: str, preferred_username: str | None) -> None:
+        self.auth_success.labels(*self._identities.labels(subject, preferred_username or "")).inc()
+
+    def count_end(self, cause: Cause, protocol: str) -> None:
+        """Count an end or a refusal in every counter that its row names."""
+        self.ends.labels(cause.value).inc()
+        match cause.row.counts:
+            case Counts.AUTH_FAILURE:
+                self.auth_failures.inc()
+            case Counts.PROXY_ERROR:
+                self.proxy_errors.labels(protocol).inc()
+            case Counts.RATE_LIMIT:
+                self.rate_limit_violations.inc()
+            case Counts.REVOCATION:
+                self.revocations.inc()
+            case Counts.NOTHING:
+                pass
+
+    def expose(self) -> bytes:
+        """The text format of Prometheus, without ``_created`` series (they say nothing that ``up`` does not)."""
+        return CREATED_SERIES.sub(b"", generate_latest(self.registry))
