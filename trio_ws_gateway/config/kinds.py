@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_host
+from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_origin
 
 T = TypeVar("T")
 
@@ -90,22 +90,7 @@ def _algorithms(text: str) -> tuple[str, ...]:
 
 
 def _origins(text: str) -> tuple[str, ...]:
-    return _some(tuple(map(_origin, items(text))))
-
-
-def _origin(text: str) -> str:
-    """One origin in lower case: ``*``, ``https://app.example.com``, ``https://*.example.com`` or ``*.example.com``
-    (either scheme, any port, as the Go gateway has it)."""
-    if text == "*":
-        return text
-    scheme, separator, authority = text.lower().rpartition("://")
-    if scheme not in ("http", "https") and (separator or not authority.startswith("*.")):
-        raise ValueError("has an origin that begins with neither http:// nor https://")
-    host = re.sub(r":[0-9]{1,5}$", "", authority)
-    if host.startswith("*.["):
-        raise ValueError("has a wildcard before an IP address")
-    checked_host(host.removeprefix("*."))
-    return f"{scheme}{separator}{authority}"
+    return _some(tuple(map(checked_origin, items(text))))
 
 
 def _http_url(text: str) -> str:

@@ -9,19 +9,21 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-import yaml
 from attrs import frozen
 
+from trio_ws_gateway.config import plain_yaml
 from trio_ws_gateway.config.kinds import WEBSOCKET_URL
-from trio_ws_gateway.config.settings import MEANINGLESS, Settings, contradictions, rows, warnings_for
+from trio_ws_gateway.config.rules import MEANINGLESS, contradictions, warnings_for
+from trio_ws_gateway.config.settings import Settings, rows
 
-MAX_YAML_CHARACTERS = 2**20
-MAX_YAML_DEPTH = 20
 OWN_PREFIXES = ("WS_", "JWT_", "RATE_", "CB_")
 
 _TABLE = dict(rows())
 _KNOWN = {*_TABLE, *MEANINGLESS}
 _UPSTREAM = re.compile(r"UPSTREAM_([A-Z][A-Z0-9_]*)_URL")
+
+_ENV_LINE = re.compile(r"\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*)", re.ASCII)
+_QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:\s#.*)?""")
 
 # Kubernetes puts variables of these names into every container, for each service in its namespace: a
 # service called `ws-gateway` must not keep the gateway of that name from starting.
@@ -96,11 +98,47 @@ def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
     return Loaded(settings, (*warnings_for(settings, given), *_near_misses(environ)))
 
 
+def parse_env_file(text: str) -> dict[str, str]:
+    """What an ``.env`` file sets: ``KEY=value`` lines with ``export``, quotes and comments as shells know them.
+
+    The last of two equal names counts. Raises ``BadSettings`` with the number of each malformed line, and
+    nothing of its text, which may be half a secret.
+    """
+    given: dict[str, str] = {}
+    problems = []
+    for number, line in enumerate(re.split(r"\r?\n", text.removeprefix("\ufeff")), 1):
+        if not _without_comment(line):
+            continue
+        match = _ENV_LINE.fullmatch(line)
+        value = match and _unquoted(match[2])
+        if match is None or value is None:
+            problems.append(Problem(f"line {number} of the env file", "cannot be read", "NAME=value"))
+        else:
+            given[match[1]] = value
+    if problems:
+        raise BadSettings(tuple(problems))
+    return given
+
+
+def _unquoted(text: str) -> str | None:
+    """The value of a line in an env file; ``None`` where a quote is not closed, or followed by more."""
+    if not text.startswith(("'", '"')):
+        return _without_comment(text)
+    if not (match := _QUOTED.fullmatch(text)):
+        return None
+    single, double = match.groups()
+    return re.sub(r"\\([\\\"$`])", r"\1", double) if single is None else single
+
+
+def _without_comment(text: str) -> str:
+    return re.sub(r"(^|\s+)#.*$", "", text, flags=re.DOTALL).strip()
+
+
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, str]:
     given = {}
     for name, text in environ.items():
         if _is_setting(name):
-            if value := re.sub(r"(^|\s+)#.*$", "", text, flags=re.DOTALL).strip():
+            if value := _without_comment(text):
                 given[name] = value
         elif name.startswith(OWN_PREFIXES) and not _OF_A_SERVICE.fullmatch(name):
             problems.append(_unknown(name))
@@ -108,18 +146,9 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
 
 
 def _from_yaml(text: str, problems: list[Problem]) -> dict[str, str]:
-    if len(text) > MAX_YAML_CHARACTERS:
-        problems.append(Problem("the YAML file", "is too big", "1 MiB at most"))
-        return {}
     try:
-        content = yaml.load(text, Loader=_PlainLoader)  # noqa: S506 - a SafeLoader with less
-    except yaml.MarkedYAMLError as error:
-        place = (
-            f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}" if error.problem_mark else ""
-        )
-        problems.append(Problem("the YAML file", f"cannot be read: {place}: {error.problem}"))
-        return {}
-    except yaml.YAMLError as error:
+        content = plain_yaml.read(text)
+    except ValueError as error:
         problems.append(Problem("the YAML file", f"cannot be read: {error}"))
         return {}
     if content is None:
@@ -158,50 +187,6 @@ def _joined(name: str, value: object, problems: list[Problem]) -> str | None:
     else:
         return ",".join(value)
     return None
-
-
-class _PlainLoader(yaml.SafeLoader):
-    """YAML in which every plain scalar is the text that it is.
-
-    So `off` stays a word, `1:30` is no number in base sixty, and one parser serves both sources. Aliases
-    (expansion bombs) and depth are refused, and so are duplicate keys, of which YAML lets the last win.
-    """
-
-    depth = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            raise _refused("an alias, which is not taken", self.current_event.start_mark)
-        if self.depth == MAX_YAML_DEPTH:
-            raise _refused("nested too deep", self.current_event.start_mark)
-        self.depth += 1
-        node = super().compose_node(parent, index)
-        self.depth -= 1
-        if node is not None and node.tag not in _PLAIN_TAGS:
-            raise _refused("a tag, which is not taken", node.start_mark)
-        return node
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise _refused("a name that is no text", key.start_mark)
-            if key.value in seen:
-                raise _refused(f"{key.value} is there twice", key.start_mark)
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_NULL = "tag:yaml.org,2002:null"
-_PLAIN_TAGS = {_NULL, *(f"tag:yaml.org,2002:{name}" for name in ("str", "seq", "map"))}
-_PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def _refused(problem: str, mark: yaml.Mark) -> yaml.MarkedYAMLError:
-    return yaml.MarkedYAMLError(problem=problem, problem_mark=mark)
 
 
 def _is_setting(name: str) -> bool:

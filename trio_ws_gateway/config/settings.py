@@ -7,69 +7,16 @@ Nothing here reads the environment or a file: ``loading`` does, and names every 
 
 # ruff: noqa: RUF009 - a call in the class body makes a field here, not a value that instances share
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from math import ceil
 from pathlib import Path
-from typing import Any, TypeVar, overload
 
-import attrs
 from attrs import field, fields, frozen
 
 from trio_ws_gateway.config import kinds
-from trio_ws_gateway.config.kinds import Kind, choice
+from trio_ws_gateway.config.kinds import choice
+from trio_ws_gateway.config.table import Row, derived, setting
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
-
-T = TypeVar("T")
-
-
-@frozen(kw_only=True)
-class Row:
-    """What the table says of a setting.
-
-    ``default``: as it would be written, or in words where it follows from other settings; ``None``: unset.
-    ``works_for``: ``None`` where the feature is there; else the only values that have an effect so far.
-    ``secret``: the value is never shown.
-    """
-
-    kind: Kind[Any]
-    default: str | None
-    sentence: str
-    secret: bool = False
-    works_for: tuple[object, ...] | None = None
-
-
-@overload
-def setting(
-    default: str, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
-) -> T: ...
-@overload
-def setting(
-    default: None, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
-) -> T | None: ...
-def setting(
-    default: str | None,
-    kind: Kind[T],
-    sentence: str,
-    *,
-    secret: bool = False,
-    works_for: tuple[object, ...] | None = None,
-) -> Any:
-    """A field of ``Settings`` whose default is written as in the environment; ``None`` and ``""``: unset."""
-    row = Row(kind=kind, default=default, sentence=sentence, secret=secret, works_for=works_for)
-    return field(default=kind.parse(default) if default else kind.nothing, repr=not secret, metadata={"row": row})
-
-
-def derived(
-    words: str,
-    value: Callable[["Settings"], T],
-    kind: Kind[Any],
-    sentence: str,
-    *,
-    works_for: tuple[object, ...] | None = None,
-) -> T:
-    """A field whose default follows from fields above it; ``words`` say how."""
-    row = Row(kind=kind, default=words, sentence=sentence, works_for=works_for)
-    return field(default=attrs.Factory(value, takes_self=True), metadata={"row": row})
 
 
 @frozen(kw_only=True)
@@ -175,11 +122,16 @@ class Settings:
 
     # Limits
 
-    ws_first_message_max_bytes: int = setting("65536", kinds.POSITIVE_BYTES, "The size of the first message at most.")
     ws_max_message_bytes: int = setting(
         "67108864",
         kinds.BYTES,
         "The size of any message at most, refused as soon as a header announces more; 0: no limit.",
+    )
+    ws_first_message_max_bytes: int = derived(
+        "65536, or WS_MAX_MESSAGE_BYTES where that is less",
+        lambda settings: min(65536, settings.ws_max_message_bytes or 65536),
+        kinds.POSITIVE_BYTES,
+        "The size of the first message at most.",
     )
     rate_limit_per_second: float | None = setting(
         None,
@@ -297,19 +249,12 @@ GROUPS = {
     "listen": "Listening",
     "jwks_url": "Tokens",
     "ws_handshake_timeout_seconds": "Timeouts",
-    "ws_first_message_max_bytes": "Limits",
+    "ws_max_message_bytes": "Limits",
     "upstream_ws_url": "Upstreams",
     "upstream_mqtt_credentials": "MQTT",
     "log_format": "Observing",
 }
 """The headings of the reference, each by the first setting beneath it."""
-
-MEANINGLESS = {
-    "INGRESS_HOST": "the ingress knows its own name",
-    "SHUTDOWN_HARD_LIMIT": "GRACEFUL_DRAIN_TIMEOUT_SECONDS is the limit",
-    "POSTGRES_DSN": "nothing is kept in PostgreSQL",
-}
-"""Names of the Go gateway that are accepted and mean nothing here, and why."""
 
 
 def rows() -> Iterator[tuple[str, Row]]:
@@ -317,79 +262,3 @@ def rows() -> Iterator[tuple[str, Row]]:
     for attribute in fields(Settings):
         if "row" in attribute.metadata:
             yield attribute.name.upper(), attribute.metadata["row"]
-
-
-@frozen
-class Contradiction:
-    """Settings that are wrong together: the name to change first; what is wrong with it, and what would be right."""
-
-    names: tuple[str, ...]
-    wrong: str
-    right: str
-
-
-def contradictions(settings: Settings) -> Iterator[Contradiction]:
-    if settings.jwks_url is None and settings.oidc_issuer is None and not settings.allow_anonymous:
-        yield Contradiction(
-            ("JWKS_URL", "OIDC_ISSUER", "ALLOW_ANONYMOUS"),
-            "is unset, and so is OIDC_ISSUER: no token could be verified",
-            "the URL of the provider's keys; or set OIDC_ISSUER to find it; or ALLOW_ANONYMOUS=true to let anybody in",
-        )
-    if settings.ws_ping_interval_seconds >= settings.ws_idle_timeout_seconds:
-        yield Contradiction(
-            ("WS_PING_INTERVAL_SECONDS", "WS_IDLE_TIMEOUT_SECONDS"),
-            "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
-            f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
-        )
-    if settings.rate_limit_burst is not None and settings.rate_limit_per_second is None:
-        yield Contradiction(
-            ("RATE_LIMIT_BURST", "RATE_LIMIT_PER_SECOND"),
-            "is set, but RATE_LIMIT_PER_SECOND is not: nothing would refill the bucket",
-            "set together with RATE_LIMIT_PER_SECOND, or not at all",
-        )
-    if 0 < settings.ws_max_message_bytes < settings.ws_first_message_max_bytes:
-        yield Contradiction(
-            ("WS_FIRST_MESSAGE_MAX_BYTES", "WS_MAX_MESSAGE_BYTES"),
-            "is above WS_MAX_MESSAGE_BYTES: the first message is a message too",
-            f"{settings.ws_max_message_bytes} or less",
-        )
-
-
-def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
-    """What is legal and yet worth a line at start. ``given``: the names that were set, with their texts."""
-    for name, why in MEANINGLESS.items():
-        if name in given:
-            yield f"{name} is accepted but means nothing here: {why}"
-    if given.get("JWT_CACHE_STORE", "").lower() == "postgres":
-        yield "JWT_CACHE_STORE=postgres is accepted but means `memory` here: nothing is kept in PostgreSQL"
-    if settings.jwt_cache_store == "redis" and settings.redis_url is None:
-        yield "JWT_CACHE_STORE=redis needs REDIS_URL, which is unset: what is known of tokens stays in memory"
-    without_effect = [
-        name
-        for name, row in rows()
-        if name in given and row.works_for is not None and getattr(settings, name.lower()) not in row.works_for
-    ]
-    for name in without_effect:
-        yield f"{name} is accepted but has no effect yet"
-    if settings.allow_anonymous:
-        yield "ALLOW_ANONYMOUS=true: clients without a token are let in"
-    if settings.jwks_url is None and settings.oidc_issuer is None:
-        return
-    if settings.jwt_expected_issuer is None:
-        yield "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked"
-    if not settings.jwt_expected_audience:
-        yield "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted"
-    if not settings.accepts_cookies:
-        yield (
-            f"no cookie counts as a credential, `{settings.jwt_cookie_name}` neither:"
-            " that takes a list in WS_ALLOWED_ORIGINS, or any web page could use it"
-        )
-    if (
-        settings.upstream_mqtt_credentials == "pass"
-        and settings.mqtt_username_claim is None
-        and settings.mqtt_client_id_prefix is None
-    ):
-        yield (
-            "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM or MQTT_CLIENT_ID_PREFIX:"
-            " a client with any valid token may be anybody on the broker"
-        )

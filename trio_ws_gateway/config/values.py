@@ -116,6 +116,43 @@ class Networks:
         return ",".join(map(str, self.networks))
 
 
+def checked_origin(text: str) -> str:
+    """A pattern of origins as ``origin_allowed`` reads it, in lower case and without the scheme's own port.
+
+    ``*``, ``https://app.example.com``, ``https://*.example.com``, or ``*.example.com`` for either scheme.
+    """
+    if text == "*":
+        return text
+    scheme, separator, authority = text.lower().rpartition("://")
+    if scheme not in ("http", "https") and (separator or not authority.startswith("*.")):
+        raise ValueError("has an origin that begins with neither http:// nor https://")
+    star = "*." if authority.startswith("*.") else ""
+    host, colon, port = _host_and_port(authority.removeprefix("*."))
+    if star and host.startswith("["):
+        raise ValueError("has a wildcard before an IP address")
+    host = bracketed(checked_host(host))
+    number = _port(port) if colon else None
+    suffix = "" if number in (None, {"http": 80, "https": 443}.get(scheme)) else f":{number}"
+    return f"{scheme}{separator}{star}{host}{suffix}"
+
+
+def origin_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
+    """Whether an Origin header (RFC 6454 7) is one of ``allowed``, which ``checked_origin`` made.
+
+    Scheme, host and port must be equal; a star stands for one label or more, so that neither
+    ``evil-example.com`` nor ``example.com.evil.org`` is within ``*.example.com``.
+    """
+    origin = origin.lower()
+    for pattern in allowed:
+        if pattern in ("*", origin):
+            return True
+        before, star, after = pattern.partition("*")
+        labels = r"[a-z0-9_-]+(\.[a-z0-9_-]+)*"
+        if star and re.fullmatch((re.escape(before) or "https?://") + labels + re.escape(after), origin):
+            return True
+    return False
+
+
 def checked_host(text: str) -> str:
     """A host name as A-labels, or an IP address, without brackets. Raises ``ValueError``."""
     if text.startswith("["):
