@@ -1,0 +1,69 @@
+"""Fixtures that many tests share: the real servers, each started once in a test run and only if a test asks for it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Protocol
+
+import pytest
+
+from tests.oidc_provider import OidcProvider
+from tests.servers import issuer as issuers
+from tests.servers.gateway import Gateway
+from tests.servers.mosquitto import Mosquitto
+from tests.servers.rabbitmq import RabbitMQ
+
+# Whom the Mosquitto with passwords lets in.
+USERS = {"robot-7": "what the gateway sends for robot-7"}
+
+
+class StartGateway(Protocol):
+    def __call__(self, environment: Mapping[str, str]) -> Gateway: ...
+
+
+@pytest.fixture(scope="session")
+def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """A Mosquitto that lets in everybody."""
+    server = Mosquitto.start(tmp_path_factory.mktemp("mosquitto"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def mosquitto_with_passwords(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    """A Mosquitto that lets in ``USERS`` only."""
+    server = Mosquitto.start(tmp_path_factory.mktemp("mosquitto"), users=USERS)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ that lets in a service account, and whoever says nothing as guest."""
+    server = RabbitMQ.start(tmp_path_factory.mktemp("rabbitmq"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def issuer() -> Iterator[OidcProvider]:
+    """A provider whose keys the gateways of a test run can fetch."""
+    with issuers.issuer() as provider:
+        yield provider
+
+
+@pytest.fixture
+def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Starts gateways that are stopped after the test, each by SIGTERM, and must end with status 0."""
+    with ExitStack() as stack:
+
+        def start(environment: Mapping[str, str]) -> Gateway:
+            gateway = Gateway.start(tmp_path_factory.mktemp("gateway"), environment)
+            stack.callback(_end, gateway)
+            return gateway
+
+        yield start
+
+
+def _end(gateway: Gateway) -> None:
+    if gateway.process.popen.poll() is None:
+        assert gateway.stop() == 0, gateway.output()

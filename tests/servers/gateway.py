@@ -1,0 +1,90 @@
+"""The gateway itself, as its users run it: a process with nothing but an environment."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from tests.servers.processes import Process, ProcessFailed
+
+INHERITED = ("PATH", "HOME")
+MEASURING = "COVERAGE_"  # how coverage finds its way into the subprocess
+
+
+@frozen(kw_only=True)
+class Gateway:
+    process: Process
+    port: int
+
+    @classmethod
+    def start(cls, directory: Path, environment: Mapping[str, str]) -> "Gateway":
+        """Start ``trio-ws-gateway serve`` on a free port of 127.0.0.1 and wait until it listens."""
+        inherited = {
+            name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(MEASURING)
+        }
+        process = Process.start(
+            [sys.executable, "-m", "trio_ws_gateway", "serve"],
+            directory=directory,
+            environment={**inherited, "LISTEN": "127.0.0.1:0", **environment},
+            name="gateway",
+        )
+        try:
+            process.wait_until(lambda: _listening(process) is not None, "listening")
+        except BaseException:
+            process.kill()
+            raise
+        listening = _listening(process)
+        assert listening is not None
+        return cls(process=process, port=listening["port"])
+
+    @property
+    def url(self) -> str:
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def output(self) -> str:
+        """All that it printed so far."""
+        return self.process.log_text()
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Its log lines of that event, parsed."""
+        return [line for line in _lines(self.process) if line.get("event") == name]
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.popen.send_signal(number)
+
+    def stop(self, deadline_seconds: float = 20) -> int:
+        """End it with SIGTERM and return its exit status. Raises ``ProcessFailed`` if a child of it lives on."""
+        try:
+            self.signal(signal.SIGTERM)
+            status = self.process.wait(deadline_seconds)
+            if left := self.process.survivors():
+                raise ProcessFailed(f"the gateway left processes behind: {left}\n{self.output()}")
+            return status
+        finally:
+            self.process.kill()
+
+
+def _lines(process: Process) -> list[dict[str, Any]]:
+    """What it logged. A line that is not JSON, or not there in full yet, is none."""
+    lines = []
+    for text in process.log_text().splitlines():
+        try:
+            line = json.loads(text)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _listening(process: Process) -> dict[str, Any] | None:
+    return next((line for line in _lines(process) if line.get("event") == "listening"), None)
