@@ -82,7 +82,7 @@ def coverage(session: nox.Session) -> None:
 
 def run_tests(session: nox.Session, marked: str) -> None:
     session.install("--editable", ".", *group("test"))
-    measured = {"COVERAGE_FILE": f".coverage.{session.name}"}
+    measured = {"COVERAGE_FILE": str(Path(f".coverage.{session.name}").resolve())}
     session.run("coverage", "erase", env=measured)
     session.run(
         *("coverage", "run", "-m", "pytest", "-m", marked, *session.posargs),
