@@ -203,7 +203,7 @@ signal.pause()
 
 @pytest.fixture
 def double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory in which ``python -m trio_ws_gateway`` runs a double, which is not measured in place of the package."""
+    """A directory in which ``python -m trio_ws_gateway`` runs a double, unmeasured: it has the package's name."""
     for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
         monkeypatch.delenv(name)
     (tmp_path / "trio_ws_gateway").mkdir()
