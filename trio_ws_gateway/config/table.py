@@ -18,7 +18,7 @@ T = TypeVar("T")
 class Row:
     """What the table says of a setting.
 
-    ``default``: as it would be written, or in words where it follows from other settings; ``None``: unset.
+    ``default``: as it would be written, or in words where it ``is_derived`` from other settings.
     ``works_for``: ``None`` where the feature is there; else the only values that have an effect so far.
     ``secret``: the value is never shown.
     """
@@ -26,6 +26,7 @@ class Row:
     kind: Kind[Any]
     default: str | None
     sentence: str
+    is_derived: bool = False
     secret: bool = False
     works_for: tuple[object, ...] | None = None
 
@@ -60,5 +61,5 @@ def derived(
     works_for: tuple[object, ...] | None = None,
 ) -> T:
     """A field whose default follows from fields above it; ``words`` say how."""
-    row = Row(kind=kind, default=words, sentence=sentence, works_for=works_for)
+    row = Row(kind=kind, default=words, is_derived=True, sentence=sentence, works_for=works_for)
     return field(default=Factory(value, takes_self=True), metadata={"row": row})
