@@ -1,0 +1,110 @@
+"""What settings mean together."""
+
+from typing import Any
+
+import pytest
+
+from trio_ws_gateway.config.rules import contradictions, warnings_for
+from trio_ws_gateway.config.settings import Settings
+
+SOUND: dict[str, Any] = {
+    "jwks_url": "https://id.example.com/certs",
+    "jwt_expected_issuer": "https://id.example.com",
+    "jwt_expected_audience": ("gateway",),
+    "ws_allowed_origins": ("https://app.example.com",),
+    "mqtt_username_claim": "sub",
+}
+
+
+def warned(given: dict[str, str] | None = None, **changed: Any) -> list[str]:  # noqa: ANN401 - values of any setting
+    """The first words of the warnings for otherwise sound settings."""
+    return [" ".join(line.split()[:3]) for line in warnings_for(Settings(**(SOUND | changed)), given or {})]
+
+
+def test_sound_settings_are_silent() -> None:
+    """Settings that check everything give no contradiction and no warning."""
+    assert list(contradictions(Settings(**SOUND))) == []
+    assert warned() == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        ({"jwks_url": None}, "JWKS_URL"),
+        ({"ws_ping_interval_seconds": 60.0}, "WS_PING_INTERVAL_SECONDS"),
+        ({"rate_limit_burst": 5}, "RATE_LIMIT_BURST"),
+        ({"ws_first_message_max_bytes": 2, "ws_max_message_bytes": 1}, "WS_FIRST_MESSAGE_MAX_BYTES"),
+    ],
+)
+def test_contradiction_is_found(changed: dict[str, Any], name: str) -> None:
+    """Settings that cannot be meant together are named, the one to change first."""
+    assert [found.names[0] for found in contradictions(Settings(**(SOUND | changed)))] == [name]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"jwks_url": None, "oidc_issuer": "https://id.example.com"},
+        {"jwks_url": None, "allow_anonymous": True},
+        {"ws_ping_interval_seconds": 0.0},
+        {"rate_limit_burst": 5, "rate_limit_per_second": 1.0},
+        {"ws_max_message_bytes": 0},
+    ],
+)
+def test_no_contradiction_where_there_is_none(changed: dict[str, Any]) -> None:
+    """Each rule has a way to be kept."""
+    assert list(contradictions(Settings(**(SOUND | changed)))) == []
+
+
+@pytest.mark.parametrize(
+    ("changed", "warning"),
+    [
+        ({"jwt_expected_issuer": None}, "JWT_EXPECTED_ISSUER is unset:"),
+        ({"jwt_expected_audience": ()}, "JWT_EXPECTED_AUDIENCE is unset:"),
+        ({"ws_allowed_origins": ()}, "no cookie counts"),
+        ({"ws_allowed_origins": ("*",)}, "no cookie counts"),
+        ({"mqtt_username_claim": None}, "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM"),
+        ({"allow_anonymous": True}, "ALLOW_ANONYMOUS=true: clients without"),
+        ({"jwks_url": "http://id.example.com/certs"}, "JWKS_URL begins with"),
+        ({"oidc_issuer": "HTTP://id.example.com"}, "OIDC_ISSUER begins with"),
+        ({"jwt_cache_store": "redis"}, "JWT_CACHE_STORE=redis needs REDIS_URL,"),
+    ],
+)
+def test_danger_is_warned_of(changed: dict[str, Any], warning: str) -> None:
+    """What is legal but dangerous has its line at start."""
+    assert warned(**changed) == [warning]
+
+
+def test_binding_the_client_id_is_binding_too() -> None:
+    """``pass`` is no danger where user name or client id belong to the token, or where nothing is passed."""
+    assert warned(mqtt_username_claim=None, mqtt_client_id_prefix="{sub}") == []
+    assert warned(mqtt_username_claim=None, upstream_mqtt_credentials="strip") == []
+
+
+def test_without_keys_nothing_is_said_of_tokens() -> None:
+    """A gateway for anybody checks no token, so that warnings about its checks would mislead."""
+    assert warned(jwks_url=None, jwt_expected_issuer=None, allow_anonymous=True) == [
+        "ALLOW_ANONYMOUS=true: clients without"
+    ]
+
+
+@pytest.mark.parametrize("name", ["INGRESS_HOST", "SHUTDOWN_HARD_LIMIT", "POSTGRES_DSN"])
+def test_name_without_meaning_is_warned_of(name: str) -> None:
+    """A name of the Go gateway that means nothing here is accepted, and said to."""
+    assert warned({name: "x"}) == [f"{name} is accepted"]
+
+
+def test_postgres_means_memory() -> None:
+    """The store that is not offered is accepted, and what happens instead is said."""
+    assert warned({"JWT_CACHE_STORE": "Postgres"}) == ["JWT_CACHE_STORE=postgres is accepted"]
+
+
+def test_setting_whose_feature_is_not_there_yet_is_warned_of() -> None:
+    """A setting without effect is named where it was set, unless to the value that is in effect anyway."""
+    settings = Settings(**SOUND, workers=2, cb_failure_threshold=5)
+    given = {"WORKERS": "2", "CB_FAILURE_THRESHOLD": "5", "WS_PATH": "/ws"}
+    assert list(warnings_for(settings, given)) == [
+        "WORKERS is accepted but has no effect yet",
+        "CB_FAILURE_THRESHOLD is accepted but has no effect yet",
+    ]
+    assert warned({"WORKERS": "1"}) == []
