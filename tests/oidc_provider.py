@@ -73,8 +73,8 @@ class Answer:
 class OidcProvider:
     """Keys, a mint, and (while ``serving``) an issuer at a URL.
 
-    ``requests`` lists the path of every request. ``answers`` replaces what a path says. Times are
-    those of ``clock``.
+    ``requests`` lists the path of every request, ``request_headers`` its headers (names in lower case). ``answers``
+    replaces what a path says. Times are those of ``clock``.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class OidcProvider:
         self.algorithm = algorithm
         self.issuer = issuer
         self.requests: list[str] = []
+        self.request_headers: list[dict[str, str]] = []
         self.answers: dict[str, Answer] = {}
         self.keys: dict[str, SigningKey] = {}
         self.kid = ""
@@ -214,6 +215,7 @@ class OidcProvider:
                 return
             path = event.target.decode()
             self.requests.append(path)
+            self.request_headers.append({name.decode(): value.decode() for name, value in event.headers})
             await self._flowing.wait()
             await self._say(stream, http, self._answer(path))
         except (trio.BrokenResourceError, h11.RemoteProtocolError):
