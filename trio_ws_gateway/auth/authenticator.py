@@ -1,0 +1,46 @@
+"""The one question that a session asks: whose token is this?
+
+A service over ``token`` (what is believed) and ``jwks`` (with which keys). Every error becomes a ``Refused`` here, with
+a detail that is fit for a log. A cache of verdicts would sit in ``identify``, keyed by a hash of the whole token.
+"""
+
+import time
+from collections.abc import Callable
+
+from trio_ws_gateway.auth.identity import Identity
+from trio_ws_gateway.auth.jwks import KeySource
+from trio_ws_gateway.auth.token import MalformedToken, TokenError, TokenPolicy, UnknownKey, verify
+from trio_ws_gateway.causes import Cause, Refused
+
+
+class Authenticator:
+    """Turns tokens into identities. ``clock`` gives seconds since 1970."""
+
+    def __init__(self, *, keys: KeySource, policy: TokenPolicy, clock: Callable[[], float] = time.time) -> None:
+        self._keys = keys
+        self._policy = policy
+        self._clock = clock
+
+    async def identify(self, token: str) -> Identity:
+        """Whose token it is. Raises ``Refused``: MALFORMED_TOKEN, INVALID_TOKEN or KEYS_UNAVAILABLE.
+
+        Sleeps only where keys are missing, and then no longer than one fetch is waited for.
+        """
+        if not self._keys.ready:
+            await self._keys.refetch_for(None)
+        try:
+            try:
+                return self._verified(token)
+            except UnknownKey as unknown:
+                await self._keys.refetch_for(unknown.kid)
+                return self._verified(token)
+        except MalformedToken as error:
+            raise Refused(Cause.MALFORMED_TOKEN, str(error)) from None
+        except TokenError as error:
+            raise Refused(Cause.INVALID_TOKEN, str(error)) from None
+
+    def _verified(self, token: str) -> Identity:
+        keys = self._keys.current
+        if keys is None:
+            raise Refused(Cause.KEYS_UNAVAILABLE, "no keys of the provider yet")
+        return verify(token, keys, self._policy, self._clock())
