@@ -33,9 +33,10 @@ from trio_ws_gateway.config.kinds import ASYMMETRIC_ALGORITHMS, Kind, choice
         (kinds.PATH, "/a/b-c%20d", "/a/b-c%20d"),
         (kinds.NAME, "__Host-session", "__Host-session"),
         (kinds.NAMES, "token, access_token", ("token", "access_token")),
-        (kinds.CLIENT_ID_PREFIX, "robot-{sub}-", "robot-{sub}-"),
+        (kinds.TEMPLATE, "{sub}-{a b}{", "{sub}-{a b}{"),
         (kinds.MQTT_CREDENTIALS, "pass", "pass"),
-        (kinds.MQTT_CREDENTIALS, "{sub}:secret", "{sub}:secret"),
+        (kinds.MQTT_CREDENTIALS, "{sub}:secret:", "{sub}:secret:"),
+        (kinds.MQTT_CREDENTIALS, "a{:}", "a{:}"),
     ],
 )
 def test_value_is_read(kind: Kind[Any], text: str, value: object) -> None:
@@ -86,9 +87,10 @@ def test_value_is_read(kind: Kind[Any], text: str, value: object) -> None:
         (kinds.NAME, "a b", "has a character that no such name has"),
         (kinds.NAMES, "a;b", "has a character that no such name has"),
         (kinds.FILE, "/nowhere/ca.pem", "is not there, or is no file"),
-        (kinds.CLIENT_ID_PREFIX, "{name}", "has a placeholder other than"),
-        (kinds.CLIENT_ID_PREFIX, "{sub", "has a placeholder other than"),
-        (kinds.CLIENT_ID_PREFIX, "sub}", "has a placeholder other than"),
+        (kinds.TEMPLATE, "{name}", "has a placeholder other than"),
+        (kinds.TEMPLATE, "{}", "has a placeholder other than"),
+        (kinds.MQTT_CREDENTIALS, ":secret", "is neither pass nor strip"),
+        (kinds.MQTT_CREDENTIALS, "{sub}:{token}", "has a placeholder other than"),
         (kinds.MQTT_CREDENTIALS, "none", "is neither pass nor strip"),
     ],
 )

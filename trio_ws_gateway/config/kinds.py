@@ -152,15 +152,19 @@ def _file(text: str) -> Path:
     return path
 
 
-def _client_id_prefix(text: str) -> str:
-    if any(field != "sub" for field in re.findall(r"\{([^}]*)\}?", text)) or text.count("{") != text.count("}"):
-        raise ValueError("has a placeholder other than {sub}")
+def _template(text: str) -> str:
+    for name in re.findall(r"\{(\w*)\}", text):
+        if name not in ("sub", "preferred_username"):
+            raise ValueError("has a placeholder other than {sub} and {preferred_username}")
     return text
 
 
 def _credentials(text: str) -> str:
-    if text not in ("pass", "strip") and ":" not in text:
-        raise ValueError("is neither pass nor strip, and has no colon")
+    username, colon, password = text.partition(":")
+    if text not in ("pass", "strip") and not (colon and username):
+        raise ValueError("is neither pass nor strip nor user:password")
+    _template(username)
+    _template(password)
     return text
 
 
@@ -222,5 +226,7 @@ ORIGINS = Kind(
 NAME = Kind("name", _token, "a name without spaces, commas or quotes")
 NAMES = Kind("list of names", _tokens, "a comma-separated list of names", nothing=_NO_TEXTS)
 FILE = Kind("file", _file, "the path of a file that can be read")
-CLIENT_ID_PREFIX = Kind("text", _client_id_prefix, "a text in which {sub} stands for the token's subject")
-MQTT_CREDENTIALS = Kind("credentials", _credentials, "pass, strip or user:password")
+TEMPLATE = Kind("text", _template, "a text in which {sub} and {preferred_username} stand for the token's claims")
+MQTT_CREDENTIALS = Kind(
+    "credentials", _credentials, "pass, strip or user:password, with {sub} and {preferred_username} in either"
+)

@@ -214,7 +214,9 @@ class Settings:
         None, choice("sub", "preferred_username"), "The claim that an MQTT user name must equal; unset: any name."
     )
     mqtt_client_id_prefix: str | None = setting(
-        None, kinds.CLIENT_ID_PREFIX, "What an MQTT client id must begin with; `{sub}` stands for the token's subject."
+        None,
+        kinds.TEMPLATE,
+        "What an MQTT client id must begin with; `{sub}` and `{preferred_username}` stand for the token's claims.",
     )
     mqtt_will_on_drain: str = setting(
         "suppress",
