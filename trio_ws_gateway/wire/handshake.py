@@ -1,0 +1,292 @@
+"""The WebSocket handshake (RFC 6455 4), both sides of it: toward the client and toward the upstream.
+
+Values in, values or bytes out. Each leg has a key of its own, which the caller draws. What a client
+says of itself (identity headers, forwarding headers, credentials) never reaches an upstream as the
+client said it. Whether a request may come in at all is not decided here.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterator
+from urllib.parse import quote
+
+from attrs import field, frozen
+
+from trio_ws_gateway.auth.identity import Identity
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.wire.cookies import without_cookie
+from trio_ws_gateway.wire.http import BadUpstream, Headers, HttpError, Request, Response, build_head, is_token
+
+MQTT_SUBPROTOCOLS = ("mqtt", "mqttv3.1")  # MQTT 3.1.1 and 5, section 6; MQTT 3.1
+BEARER = "bearer"  # the subprotocol that says that the next one is a token
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
+_OFFER = re.compile(r"permessage-deflate[ \t]*(?:;[^\"]*)?")
+
+# Header names below are compared in lower case and with "-" for "_": CGI and WSGI cannot tell X_User_Id from X-User-Id.
+_IDENTITY = frozenset({"authorization", "x-user-id", "x-user-roles"})
+_HOP_BY_HOP = frozenset(
+    {"connection", "content-length", "expect", "host", "http2-settings"}
+    | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
+_NEVER_PASSED = _IDENTITY | _HOP_BY_HOP
+_FAMILIES_NEVER_PASSED = ("proxy", "sec-websocket-")
+_FORWARDING = ("x-forwarded-", "forwarded", "x-real-ip")
+_REPLACED = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
+
+# Visible ASCII but "%" in a header of ours stands for itself, the rest is percent-encoded UTF-8. The space too:
+# white space at an end is cut on the way, and " admin" must not arrive as "admin".
+_SAFE_IN_SUBJECT = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
+_SAFE_IN_ROLE = _SAFE_IN_SUBJECT.replace(",", "")
+
+
+@frozen(kw_only=True)
+class Upgrade:
+    """What a client's handshake asks for.
+
+    ``subprotocols``: what it offers, in its order, the ``bearer`` pair removed. ``bearer``: the token of
+    that pair. ``extensions``: its offer as it came.
+    """
+
+    key: str
+    subprotocols: tuple[str, ...] = ()
+    bearer: str | None = field(default=None, repr=False)
+    extensions: str | None = None
+
+    @property
+    def offers_mqtt(self) -> bool:
+        return any(name in MQTT_SUBPROTOCOLS for name in self.subprotocols)
+
+
+@frozen(kw_only=True)
+class ClientAddress:
+    """Where a request came from: ``peer`` is the address at the other end of the connection.
+
+    ``secure``: that connection is TLS. ``trusted``: the peer is a proxy whose ``X-Forwarded-*`` count.
+    """
+
+    peer: str
+    secure: bool = False
+    trusted: bool = False
+
+
+@frozen(kw_only=True)
+class Accepted:
+    """What an upstream agreed to; both are ``None`` where it named nothing."""
+
+    subprotocol: str | None
+    extensions: str | None
+
+
+def check_upgrade(request: Request, path: str) -> Upgrade:
+    """What the handshake in a request asks for (RFC 6455 4.2.1). Raises ``HttpError``.
+
+    ``path`` is compared with the request's as it is, without decoding.
+    """
+    headers = request.headers
+    if request.path != path:
+        raise HttpError(Cause.NOT_FOUND)
+    if request.method != "GET":
+        raise HttpError(Cause.METHOD_NOT_ALLOWED)
+    # An HTTP/1.0 client cannot upgrade, whatever it says (RFC 9110 7.8).
+    asks = "websocket" in headers.tokens("upgrade") and "upgrade" in headers.tokens("connection")
+    if request.version != "1.1" or not asks or _only(headers, "sec-websocket-version") != "13":
+        raise HttpError(Cause.UPGRADE_REQUIRED)
+    key = _only(headers, "sec-websocket-key")
+    if key is None or not _KEY.fullmatch(key):
+        raise HttpError(Cause.BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes of base64")
+    _only(headers, "origin")
+    subprotocols, bearer = _subprotocols(headers.tokens("sec-websocket-protocol"))
+    return Upgrade(
+        key=key,
+        subprotocols=subprotocols,
+        bearer=bearer,
+        extensions=", ".join(headers.all("sec-websocket-extensions")) or None,
+    )
+
+
+def choose_subprotocol(offered: tuple[str, ...]) -> str | None:
+    """The answer to an offer when the 101 comes before the upstream is known: MQTT's name, else the client's first."""
+    names = [name for name in offered if name.lower() != BEARER]
+    return next((name for name in names if name in MQTT_SUBPROTOCOLS), names[0] if names else None)
+
+
+def permessage_deflate_offer(extensions: str | None) -> str | None:
+    """Those offers of a ``Sec-WebSocket-Extensions`` that are permessage-deflate; ``None`` if none is.
+
+    Nobody quotes its parameters (RFC 7692 7.1), and a quoted string could hide a comma: such a header
+    is declined as a whole.
+    """
+    if not extensions or '"' in extensions:
+        return None
+    offers = [offer.strip(" \t") for offer in extensions.split(",")]
+    return ", ".join(offer for offer in offers if _OFFER.fullmatch(offer)) or None
+
+
+def accept_key(key: str) -> str:
+    """The ``Sec-WebSocket-Accept`` that answers a key (RFC 6455 4.2.2)."""
+    digest = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest).decode()
+
+
+def build_101(upgrade: Upgrade, subprotocol: str | None, extensions: str | None) -> bytes:
+    """The answer to a client that is let in."""
+    headers = [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept_key(upgrade.key)),
+    ]
+    if subprotocol is not None:
+        headers.append(("Sec-WebSocket-Protocol", subprotocol))
+    if extensions is not None:
+        headers.append(("Sec-WebSocket-Extensions", extensions))
+    return build_head("HTTP/1.1 101 Switching Protocols", headers)
+
+
+def build_upstream_request(
+    *,
+    # Upstream
+    host: str,
+    port: int,
+    secure: bool,
+    target: str,
+    # Handshake
+    key: str,
+    subprotocols: tuple[str, ...] = (),
+    extensions: str | None = None,
+    # Client
+    request: Request,
+    query: str,
+    client: ClientAddress,
+    cookie_name: str | None = None,
+    # Who the client is, as far as this upstream is told
+    identity: Identity | None = None,
+    token: str | None = None,
+) -> bytes:
+    """The handshake for the upstream, with those of the client's headers that may pass.
+
+    ``host``: a name or an address, without brackets. ``target``: path and query of the upstream's URL.
+    ``query``: the client's, without the token; it is joined to that. ``cookie_name``: the cookie that
+    holds tokens; it is left out, the others stay. ``identity``: becomes ``X-User-Id`` (the subject) and
+    ``X-User-Roles`` (comma-separated), percent-encoded where they are not visible ASCII; ``token``
+    becomes ``Authorization``. Both are ``None`` for an upstream that shall not have them: MQTT.
+    Raises ``ValueError`` for what cannot stand in a head.
+    """
+    headers = [
+        ("Host", _authority(host, port, secure)),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Key", key),
+        ("Sec-WebSocket-Version", "13"),
+    ]
+    if subprotocols:
+        headers.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
+    if extensions is not None:
+        headers.append(("Sec-WebSocket-Extensions", extensions))
+    headers += _passed(request.headers, client, cookie_name)
+    headers += _forwarded(request.headers, client)
+    if identity is not None:
+        headers.append(("X-User-Id", _encoded(identity.subject, _SAFE_IN_SUBJECT)))
+        headers.append(("X-User-Roles", ",".join(_encoded(role, _SAFE_IN_ROLE) for role in identity.roles)))
+    if token is not None:
+        headers.append(("Authorization", f"Bearer {token}"))
+    if query:
+        target += ("&" if "?" in target else "?") + query
+    return build_head(f"GET {target} HTTP/1.1", headers)
+
+
+def check_upstream_answer(
+    response: Response, key: str, subprotocols: tuple[str, ...], extensions: str | None
+) -> Accepted:
+    """What the upstream agreed to (RFC 6455 4.1). Raises ``BadUpstream``.
+
+    ``subprotocols``, ``extensions``: what it was offered. An upstream that names no subprotocol though some
+    were offered is taken here: whether that will do is for the caller to say (an MQTT client gives up then).
+    The parameters of an extension are between the upstream and the client.
+    """
+    headers = response.headers
+
+    def bad(detail: str) -> BadUpstream:
+        return BadUpstream(detail, response.status)
+
+    if response.status != 101:
+        raise bad(f"answers {response.status}, not 101")
+    if headers.tokens("upgrade") != ("websocket",) or "upgrade" not in headers.tokens("connection"):
+        raise bad("does not upgrade to WebSocket")
+    if headers.all("sec-websocket-accept") != (accept_key(key),):
+        raise bad("has not read the key")
+    named = headers.all("sec-websocket-protocol")
+    if named and (len(named) > 1 or named[0] not in subprotocols):
+        raise bad("answers with another subprotocol than one that was offered")
+    answered = headers.tokens("sec-websocket-extensions")
+    if answered and (extensions is None or len(answered) > 1 or permessage_deflate_offer(answered[0]) is None):
+        raise bad("answers with another extension than one that was offered")
+    return Accepted(subprotocol=named[0] if named else None, extensions=answered[0] if answered else None)
+
+
+def _only(headers: Headers, name: str) -> str | None:
+    """The value of a field that must not come twice."""
+    values = headers.all(name)
+    if len(values) > 1:
+        raise HttpError(Cause.BAD_REQUEST, f"{name} comes twice")
+    return values[0] if values else None
+
+
+def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
+    """The offered names, and the token that follows ``bearer``.
+
+    Subprotocols have case, but ``Bearer`` is as good as ``bearer`` here: the token after it would be offered
+    upstream otherwise, and echoed.
+    """
+    if not all(is_token(element) for element in elements):
+        raise HttpError(Cause.BAD_REQUEST, "Sec-WebSocket-Protocol is no list of names")
+    names: list[str] = []
+    tokens: list[str] = []
+    remaining = iter(elements)
+    for element in remaining:
+        if element.lower() == BEARER:
+            tokens += [token for token in [next(remaining, None)] if token is not None]
+        else:
+            names.append(element)
+    if len(tokens) > 1:
+        raise HttpError(Cause.BAD_REQUEST, "two tokens in Sec-WebSocket-Protocol")
+    return tuple(dict.fromkeys(names)), tokens[0] if tokens else None
+
+
+def _passed(headers: Headers, client: ClientAddress, cookie_name: str | None) -> Iterator[tuple[str, str]]:
+    """The client's own headers, as far as the upstream may hear them."""
+    named = {_folded(name) for name in headers.tokens("connection")}
+    for name, value in headers:
+        folded = _folded(name)
+        if folded in _NEVER_PASSED or folded in named or folded.startswith(_FAMILIES_NEVER_PASSED):
+            continue
+        if folded in _REPLACED or (folded.startswith(_FORWARDING) and not client.trusted):
+            continue
+        if folded == "cookie" and cookie_name is not None:
+            value = without_cookie(value, cookie_name)
+            if not value:
+                continue
+        yield name, value
+
+
+def _forwarded(headers: Headers, client: ClientAddress) -> Iterator[tuple[str, str]]:
+    """Whom this request is for and from. What the peer says of it is kept only if it may be believed."""
+    believed = headers if client.trusted else Headers()
+    yield "X-Forwarded-For", ", ".join([*believed.all("x-forwarded-for"), client.peer])
+    yield "X-Forwarded-Proto", believed.get("x-forwarded-proto") or ("https" if client.secure else "http")
+    yield "X-Forwarded-Host", believed.get("x-forwarded-host") or headers.get("host") or ""
+
+
+def _folded(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _encoded(value: str, safe: str) -> str:
+    return quote(value, safe=safe, errors="surrogatepass")
+
+
+def _authority(host: str, port: int, secure: bool) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return name if port == (443 if secure else 80) else f"{name}:{port}"
