@@ -143,9 +143,11 @@ class Connect:
 
 @frozen(kw_only=True)
 class ConnectHead:
-    """The start of a CONNECT. ``length``: bytes of the whole packet; ``fields_at``: where the connect flags stand."""
+    """The start of a CONNECT. ``length``: bytes of the whole packet; ``minimal``: its remaining length takes no more
+    bytes than it needs; ``fields_at``: where the connect flags stand."""
 
     length: int
+    minimal: bool
     level: int
     fields_at: int
 
@@ -177,9 +179,8 @@ def connect_head(head: bytes) -> ConnectHead | None:
             level = rest[len(name)]
             if level not in levels:
                 raise UnsupportedVersion(level)
-            if level == 5 and at > 2 and head[at - 1] == 0:  # MQTT 5.0 1.5.5; MQTT 3 has no such rule
-                raise MalformedConnect("remaining length is not encoded in the fewest bytes")
-            return ConnectHead(length=length, level=level, fields_at=at + len(name) + 1)
+            minimal = at == 2 or head[at - 1] != 0
+            return ConnectHead(length=length, minimal=minimal, level=level, fields_at=at + len(name) + 1)
     if len(head) >= length or not any(name.startswith(rest) for name in NAMES):
         raise MalformedConnect("the protocol name is neither MQTT nor MQIsdp")
     return None
@@ -196,6 +197,8 @@ def parse_connect(packet: bytes) -> Connect:
         raise MalformedConnect("the packet is cut short")
     if len(packet) > head.length:
         raise MalformedConnect("bytes follow the packet")
+    if head.level == 5 and not head.minimal:  # MQTT 5.0 1.5.5
+        raise MalformedConnect("remaining length is not encoded in the fewest bytes")
     reader = Reader(packet, head.fields_at)
     flags = reader.integer(1, "connect flags")
     if flags & RESERVED:

@@ -6,7 +6,7 @@ Properties of other packets are unknown here.
 """
 
 from enum import Enum, IntEnum
-from typing import Final, assert_never
+from typing import Final
 
 from trio_ws_gateway.wire.mqtt_fields import MalformedConnect, Reader, binary, integer, string, variable
 
@@ -123,8 +123,6 @@ def check_properties(properties: Properties, allowed: frozenset[Property], where
 def _read_value(part: Reader, known: Property) -> Value:
     kind = KINDS[known]
     match kind:
-        case Kind.BYTE | Kind.TWO_BYTES | Kind.FOUR_BYTES:
-            return part.integer(kind.value, known.words)
         case Kind.STRING:
             return part.string(known.words)
         case Kind.BINARY:
@@ -132,7 +130,7 @@ def _read_value(part: Reader, known: Property) -> Value:
         case Kind.PAIR:
             return part.string(known.words), part.string(known.words)
         case _:
-            assert_never(kind)
+            return part.integer(kind.value, known.words)
 
 
 def _write_value(known: Property, value: Value) -> bytes:
