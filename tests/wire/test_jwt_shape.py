@@ -1,0 +1,20 @@
+"""What counts as a JWT from outside."""
+
+import pytest
+
+from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
+
+
+@pytest.mark.parametrize("text", ["eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln", "a.b.c", "a-_.b-_.c-_", "a.b."])
+def test_three_parts_of_base64url_are_a_jwt(text: str) -> None:
+    """Three parts of base64url look like a JWT, also one that lost its signature: it is for the verifier to refuse."""
+    assert looks_like_jwt(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ".", "..", "a.b", "a..c", ".b.c", "a.b.c.d", "a.b.c\n", " a.b.c", "a.b=.c", "a.b.c+", "é.b.c", "a.b.c\0"],
+)
+def test_nothing_else_is(text: str) -> None:
+    """Padding, white space, other characters and other numbers of parts do not."""
+    assert not looks_like_jwt(text)
