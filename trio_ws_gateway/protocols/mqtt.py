@@ -1,0 +1,166 @@
+"""MQTT 3.1, 3.1.1 and 5 over WebSocket: recognised by its CONNECT, whose password may be the token.
+
+Packets are not aligned with messages: a CONNECT may come a byte at a time, and more may follow it in
+the same message. Knows what a CONNECT says to the gateway; its format is ``wire.mqtt``'s, and whose
+names it may claim is ``mqtt_binding``'s.
+"""
+
+from typing import Final
+
+from attrs import field, frozen
+
+from trio_ws_gateway.auth.identity import Identity
+from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.protocols.base import Opening, Unchanged, Verdict
+from trio_ws_gateway.protocols.mqtt_binding import Binding, MqttCredentials, Template, parse_mqtt_credentials
+from trio_ws_gateway.wire.mqtt import (
+    Connect,
+    EmptyClientId,
+    MalformedConnect,
+    UnsupportedVersion,
+    connack,
+    connect_head,
+    disconnect,
+    packet_length,
+    parse_connect,
+)
+from trio_ws_gateway.wire.mqtt_stream import PacketWalker
+
+__all__ = ["Binding", "MqttAdapter", "MqttCredentials", "MqttGreeting", "parse_mqtt_credentials"]
+
+NAME: Final = "mqtt"
+SUBPROTOCOLS: Final = ("mqtt", "mqttv3.1")
+VERSIONS: Final = {3: "3.1", 4: "3.1.1", 5: "5"}
+IDENTIFIER_REJECTED: Final = 0x02  # MQTT 3.1.1 3.2.2.3
+LOGGED_CLIENT_ID: Final = 64  # characters
+
+
+def _connack(level: int, cause: Cause) -> bytes:
+    code = cause.row.connack5 if level >= 5 else cause.row.connack3
+    return b"" if code is None else connack(level, code)
+
+
+@frozen(kw_only=True)
+class MqttGreeting:
+    """A CONNECT, and the ``rest`` of the payload that it came in."""
+
+    connect: Connect
+    rest: bytes = field(default=b"", repr=False)
+    credentials: MqttCredentials
+    binding: Binding
+
+    @property
+    def protocol(self) -> str:
+        return NAME
+
+    @property
+    def credential(self) -> str | None:
+        """The password, if it is not empty. Bytes that are not ASCII are written as ``\\xNN``, which no token is."""
+        password = self.connect.password
+        return password.decode("ascii", "backslashreplace") if password else None
+
+    @property
+    def describes(self) -> dict[str, str]:
+        return {
+            "client_id": self.connect.client_id[:LOGGED_CLIENT_ID],
+            "mqtt_version": VERSIONS[self.connect.level],
+        }
+
+    @property
+    def subprotocol(self) -> str:
+        return "mqttv3.1" if self.connect.level == 3 else "mqtt"
+
+    @property
+    def has_will(self) -> bool:
+        return self.connect.will is not None
+
+    def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
+        """The CONNECT with the credentials that the broker is meant to see, and what followed it.
+
+        The opening goes as it came where nothing in it changes. Raises ``Refused(FORBIDDEN)`` for another one's
+        name, and for claims that make no legal user name or password.
+        """
+        self.binding.check(self.connect, identity)
+        connect = self.credentials.applied_to(self.connect, identity)
+        if connect == self.connect:
+            return Unchanged.AS_IT_CAME
+        try:
+            return connect.to_bytes() + self.rest
+        except MalformedConnect as error:  # a claim may hold NUL, or more than a field does
+            raise Refused(Cause.FORBIDDEN, f"the token makes no legal CONNECT: {error}") from None
+
+    def walkers(self) -> tuple[PacketWalker | None, PacketWalker | None]:
+        return PacketWalker() if self.has_will else None, PacketWalker() if self.connect.level == 5 else None
+
+    def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
+        """CONNACK to a client that waits for one; afterwards DISCONNECT, which a server has since MQTT 5."""
+        level = self.connect.level
+        if not welcomed:
+            return _connack(level, cause)
+        code = cause.row.disconnect5
+        return disconnect(level, code) if level == 5 and code is not None else b""
+
+    def leave(self, cause: Cause) -> bytes:
+        return disconnect(self.connect.level) if self.has_will and not cause.row.fires_will else b""
+
+
+class MqttAdapter:
+    """Recognises MQTT.
+
+    A client that offers one of the subprotocols is an MQTT client for sure, and what is wrong with its CONNECT is
+    said; another one is from its protocol name on. ``username_claim``: ``sub`` or ``preferred_username``.
+    ``client_id_prefix``: may hold the same two in braces; see ``Binding``. ``max_connect_bytes``: of the whole packet.
+    """
+
+    name = NAME
+    subprotocols = SUBPROTOCOLS
+
+    def __init__(
+        self,
+        *,
+        credentials: MqttCredentials,
+        username_claim: str | None = None,
+        client_id_prefix: str | None = None,
+        max_connect_bytes: int,
+    ) -> None:
+        """Raises ``ValueError`` for a prefix with an unknown placeholder."""
+        self._credentials = credentials
+        self._binding = Binding(
+            username_claim=username_claim,
+            client_id_prefix=Template.parse(client_id_prefix) if client_id_prefix else None,
+        )
+        self._max_connect_bytes = max_connect_bytes
+
+    def recognise(self, opening: Opening) -> MqttGreeting | Verdict:
+        """``MORE`` while the payload is the beginning of a CONNECT, be it one byte; a raw client that says no more than
+        that beginning is waited for until the deadline of the first message."""
+        sure = any(name in SUBPROTOCOLS for name in opening.offered)
+        if opening.text:  # MQTT 5.0 6
+            if sure:
+                raise Refused(Cause.BAD_FIRST_MESSAGE, "MQTT in a text message")
+            return Verdict.NOT_MINE
+        payload = opening.payload
+        try:
+            head = connect_head(payload)
+            length = packet_length(payload)
+        except UnsupportedVersion as error:
+            words = _connack(5 if error.level > 5 else 4, Cause.UNSUPPORTED_VERSION)
+            raise Refused(Cause.UNSUPPORTED_VERSION, str(error), last_words=words) from None
+        except MalformedConnect as error:
+            if sure:
+                raise Refused(Cause.BAD_FIRST_MESSAGE, str(error)) from None
+            return Verdict.NOT_MINE
+        if length is not None and length > self._max_connect_bytes and (sure or head is not None):
+            raise Refused(Cause.MESSAGE_TOO_BIG, f"a CONNECT of {length} bytes")
+        if head is None or len(payload) < head.length:
+            return Verdict.MORE
+        try:
+            connect = parse_connect(payload[: head.length])
+        except MalformedConnect as error:
+            words = _connack(head.level, Cause.BAD_FIRST_MESSAGE)
+            if isinstance(error, EmptyClientId):
+                words = connack(head.level, IDENTIFIER_REJECTED)
+            raise Refused(Cause.BAD_FIRST_MESSAGE, str(error), last_words=words) from None
+        return MqttGreeting(
+            connect=connect, rest=payload[head.length :], credentials=self._credentials, binding=self._binding
+        )
