@@ -1,0 +1,40 @@
+"""Which protocol a client speaks: the adapters, asked in order.
+
+A subprotocol that the client offered settles it; else the first adapter that takes the client's
+first words. Knows adapters by their interface only.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.protocols.base import Adapter, Greeting, Opening, Verdict
+
+
+class Registry:
+    """``adapters``: the order in which they are asked; one that takes everything comes last."""
+
+    def __init__(self, adapters: Iterable[Adapter]) -> None:
+        self._adapters = tuple(adapters)
+
+    def adapter_for(self, offered: Sequence[str]) -> Adapter | None:
+        """The adapter of the first offered subprotocol that belongs to one."""
+        for name in offered:
+            for adapter in self._adapters:
+                if name in adapter.subprotocols:
+                    return adapter
+        return None
+
+    def recognise(self, opening: Opening) -> Greeting | None:
+        """The greeting that the opening is; ``None`` while it takes more to say.
+
+        An adapter that needs more holds the question open for those behind it. Raises ``Refused``: an adapter's own,
+        or ``BAD_FIRST_MESSAGE`` where none takes it.
+        """
+        surely = self.adapter_for(opening.offered)
+        for adapter in self._adapters if surely is None else (surely,):
+            answer = adapter.recognise(opening)
+            if answer is Verdict.MORE:
+                return None
+            if not isinstance(answer, Verdict):
+                return answer
+        raise Refused(Cause.BAD_FIRST_MESSAGE, "no protocol takes these first words")
