@@ -153,7 +153,7 @@ def _file(text: str) -> Path:
 
 
 def _template(text: str) -> str:
-    for name in re.findall(r"\{(\w*)\}", text):
+    for name in re.findall(r"\{([^{}]*)\}", text):
         if name not in ("sub", "preferred_username"):
             raise ValueError("has a placeholder other than {sub} and {preferred_username}")
     return text
