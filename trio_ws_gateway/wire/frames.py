@@ -299,7 +299,7 @@ def parse_frame(data: bytes | bytearray, *, fragmented: bool, max_bytes: int) ->
             raise FrameError("a control frame of more than 125 bytes")
         extended = 2 if length == 126 else 8
         payload += extended
-        if len(data) < payload:
+        if len(data) < 2 + extended:
             return None
         length = int.from_bytes(data[2 : 2 + extended], "big")
         if length >= NO_LIMIT:

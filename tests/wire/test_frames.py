@@ -1,0 +1,267 @@
+"""`FrameScanner` lets legal bytes pass, whatever reads they come in, and stops exactly where it must."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trio_ws_gateway.wire.frames import (
+    BINARY,
+    CLOSE,
+    CONTINUATION,
+    PING,
+    PONG,
+    TEXT,
+    Found,
+    FrameError,
+    FrameScanner,
+    FrameTooBig,
+    build_frame,
+    close_frame,
+    masked_with,
+    parse_frame,
+)
+
+PAYLOADS = st.one_of(
+    st.binary(max_size=140), st.sampled_from([bytes(n) for n in (0, 1, 125, 126, 127, 65535, 65536, 70000)])
+)
+
+
+@st.composite
+def messages(draw: st.DrawFn) -> list[tuple[int, bool, bytes]]:
+    """Frames (opcode, fin, payload) of one message, control frames between its fragments."""
+    opcode = draw(st.sampled_from([TEXT, BINARY]))
+    fragments = draw(st.lists(PAYLOADS, min_size=1, max_size=4))
+    frames = []
+    for position, payload in enumerate(fragments):
+        first, last = position == 0, position == len(fragments) - 1
+        frames.append((opcode if first else CONTINUATION, last, payload))
+        if draw(st.booleans()):
+            frames.append((draw(st.sampled_from([PING, PONG])), True, draw(st.binary(max_size=125))))
+    return frames
+
+
+def on_the_wire(frames: list[tuple[int, bool, bytes]], *, masked: bool) -> bytes:
+    return b"".join(build_frame(opcode, payload, fin=fin, masked=masked) for opcode, fin, payload in frames)
+
+
+class Reads:
+    """A pump without sockets: what passes when the stream comes in these reads."""
+
+    def __init__(self, scanner: FrameScanner) -> None:
+        self.scanner = scanner
+        self.passed = b""
+        self.kept = b""
+
+    def read(self, data: bytes) -> None:
+        data = self.kept + data
+        passed = self.scanner.scan(memoryview(data), len(data))
+        self.passed += data[:passed]
+        self.kept = data[passed:]
+
+
+class TestPassing:
+    @given(st.lists(messages(), max_size=4), st.booleans(), st.lists(st.integers(1, 400), max_size=30))
+    def test_any_reads(self, sent: list[list[tuple[int, bool, bytes]]], masked: bool, sizes: list[int]) -> None:
+        """Legal frames pass unchanged and are counted alike, whatever reads they come in."""
+        wire = b"".join(on_the_wire(frames, masked=masked) for frames in sent)
+        reads = Reads(FrameScanner(masked=masked))
+        rest = wire
+        for size in sizes:
+            reads.read(rest[:size])
+            rest = rest[size:]
+        reads.read(rest)
+        assert reads.passed == wire
+        assert reads.kept == b""
+        assert reads.scanner.messages == len(sent)
+        assert not reads.scanner.inside
+        assert not reads.scanner.fragmented
+        assert reads.scanner.ping_passed == sum(frame[0] == PING for frames in sent for frame in frames)
+        assert reads.scanner.pong_passed == sum(frame[0] == PONG for frames in sent for frame in frames)
+
+    @pytest.mark.parametrize("masked", [True, False])
+    def test_cut_at_every_byte(self, masked: bool) -> None:
+        """What has passed never ends inside a header or a control frame, wherever a read is cut."""
+        frames = [(TEXT, False, b"x" * 130), (PING, True, b"ping"), (CONTINUATION, True, b"y" * 5)]
+        wire = on_the_wire(frames, masked=masked)
+        legal_ends = set()
+        at = 0
+        for opcode, fin, payload in frames:
+            frame = build_frame(opcode, payload, fin=fin, masked=masked)
+            header = len(frame) - len(payload)
+            legal_ends |= {at} | (set() if opcode == PING else set(range(at + header, at + len(frame))))
+            at += len(frame)
+        legal_ends.add(at)
+        for cut in range(len(wire) + 1):
+            reads = Reads(FrameScanner(masked=masked))
+            reads.read(wire[:cut])
+            assert len(reads.passed) in legal_ends
+            assert len(reads.kept) <= 131
+            reads.read(wire[cut:])
+            assert reads.passed == wire
+
+    def test_compressed(self) -> None:
+        """RSV1 is legal on the first frame of a data message where permessage-deflate was agreed on (RFC 7692 6)."""
+        wire = b"\xc1\x01a" + b"\x41\x01b" + b"\x80\x01c"
+        scanner = FrameScanner(masked=False, compressed=True)
+        assert scanner.scan(memoryview(wire), len(wire)) == len(wire)
+        assert scanner.messages == 2
+
+    def test_64_bit_length(self) -> None:
+        """A payload longer than any read passes piece by piece."""
+        head = b"\x82\x7f" + (1_000_000).to_bytes(8, "big")
+        reads = Reads(FrameScanner(masked=False))
+        reads.read(head)
+        for _ in range(10):
+            assert reads.scanner.inside
+            reads.read(bytes(100_000))
+        assert not reads.scanner.inside
+        assert len(reads.passed) == 1_000_010
+
+
+class TestStopping:
+    @pytest.mark.parametrize(
+        ("wire", "compressed", "fault"),
+        [
+            (b"\xc1\x00", False, "a reserved bit"),
+            (b"\xa1\x00", True, "a reserved bit"),
+            (b"\x91\x00", True, "a reserved bit"),
+            (b"\xc9\x00", True, "a reserved bit"),
+            (b"\x83\x00", False, "reserved opcode 3"),
+            (b"\x8b\x00", False, "reserved opcode 11"),
+            (b"\x09\x00", False, "a fragmented control frame"),
+            (b"\x89\x7e\x00\x7e", False, "more than 125"),
+            (b"\x80\x00", False, "a continuation of nothing"),
+            (b"\x01\x00\x81\x00", False, "a new message inside"),
+            (b"\x01\x00\xc0\x00", True, "a reserved bit"),
+            (b"\x81\x80\x00\x00\x00\x00", False, "a masked frame"),
+            (b"\x82\x7f\x80\x00\x00\x00\x00\x00\x00\x00", False, "highest bit"),
+            (b"\x89\x7f\x80\x00\x00\x00\x00\x00\x00\x00", False, "highest bit"),
+            (b"\x01\x00\x00\x7f\x80\x00\x00\x00\x00\x00\x00\x00", False, "highest bit"),
+        ],
+    )
+    def test_illegal(self, wire: bytes, compressed: bool, fault: str) -> None:
+        """An illegal header stops the scan where it begins, and its fault has a name."""
+        legal = build_frame(BINARY, b"before", masked=False)
+        scanner = FrameScanner(masked=False, compressed=compressed)
+        passed = scanner.scan(memoryview(legal + wire), len(legal + wire))
+        assert scanner.found is Found.ILLEGAL
+        assert fault in scanner.detail
+        assert passed - len(legal) == (2 if wire.startswith(b"\x01") else 0)
+
+    def test_unmasked_client(self) -> None:
+        """A client's frame that is not masked is illegal (RFC 6455 5.1)."""
+        scanner = FrameScanner(masked=True)
+        wire = build_frame(TEXT, b"hello", masked=False)
+        assert scanner.scan(memoryview(wire), len(wire)) == 0
+        assert scanner.detail == "a frame that is not masked"
+
+    def test_message_too_big(self) -> None:
+        """A message is refused from its header, before any of it has passed."""
+        scanner = FrameScanner(masked=False, max_message_bytes=10)
+        fits, not_fits = build_frame(BINARY, bytes(10), masked=False), build_frame(BINARY, bytes(11), masked=False)
+        assert scanner.scan(memoryview(fits + not_fits), len(fits) + 2) == len(fits)
+        assert scanner.found is Found.TOO_BIG
+        assert scanner.messages == 1
+
+    def test_fragments_too_big(self) -> None:
+        """The size of a message is that of all its fragments, and the next message starts anew."""
+        wire = on_the_wire(
+            [(TEXT, False, bytes(6)), (CONTINUATION, True, bytes(4)), (TEXT, False, bytes(6))], masked=False
+        )
+        scanner = FrameScanner(masked=False, max_message_bytes=10)
+        assert scanner.scan(memoryview(wire), len(wire)) == len(wire)
+        more = build_frame(CONTINUATION, bytes(5), fin=False, masked=False)
+        assert scanner.scan(memoryview(more), len(more)) == 0
+        assert scanner.found is Found.TOO_BIG
+        assert "11 bytes in fragments" in scanner.detail
+
+    @pytest.mark.parametrize("masked", [True, False])
+    def test_close(self, masked: bool) -> None:
+        """A Close passes whole, and nothing behind it."""
+        close = close_frame(1000, "bye", masked=masked)
+        wire = close + build_frame(TEXT, b"late", masked=masked)
+        scanner = FrameScanner(masked=masked)
+        assert scanner.scan(memoryview(wire), len(close) - 1) == 0
+        assert scanner.scan(memoryview(wire), len(wire)) == len(close)
+        assert scanner.found is Found.CLOSE
+        assert scanner.detail == "close code 1000"
+
+    def test_close_without_code(self) -> None:
+        """A Close without a code is one all the same."""
+        scanner = FrameScanner(masked=False)
+        assert scanner.scan(memoryview(b"\x88\x00"), 2) == 2
+        assert scanner.detail == "close code 1005"
+
+    @pytest.mark.parametrize("masked", [True, False])
+    def test_own_pong(self, masked: bool) -> None:
+        """Only the pong with our own payload is to be cut out; every other passes and counts."""
+        scanner = FrameScanner(masked=masked)
+        scanner.own_ping = b"12345678"
+        other = build_frame(PONG, b"87654321", masked=masked)
+        ours = build_frame(PONG, b"12345678", masked=masked)
+        wire = other + ours + other
+        assert scanner.scan(memoryview(wire), len(wire)) == len(other)
+        assert scanner.found is Found.OWN_PONG
+        assert scanner.cut == len(ours)
+        assert scanner.pong_passed == 1
+
+
+class Walked:
+    """A walker that notes what it is fed, unmasked."""
+
+    def __init__(self) -> None:
+        self.payload = b""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
+        piece = bytes(view[start:end])
+        if mask is not None:
+            piece = bytes(byte ^ mask[(offset + at) % 4] for at, byte in enumerate(piece))
+        self.payload += piece
+
+
+class TestWalker:
+    @given(messages(), st.booleans(), st.integers(1, 50))
+    def test_is_fed_every_payload(self, sent: list[tuple[int, bool, bytes]], masked: bool, size: int) -> None:
+        """A walker sees the payloads of data frames, whatever reads they come in."""
+        sent = [(opcode, fin, payload[:300]) for opcode, fin, payload in sent]
+        wire = on_the_wire(sent, masked=masked)
+        walker = Walked()
+        reads = Reads(FrameScanner(masked=masked, walker=walker))
+        for at in range(0, len(wire), size):
+            reads.read(wire[at : at + size])
+        assert walker.payload == b"".join(payload for opcode, _, payload in sent if opcode < CLOSE)
+
+
+class TestFrames:
+    @given(PAYLOADS, st.binary(min_size=4, max_size=4))
+    def test_masking_twice(self, payload: bytes, key: bytes) -> None:
+        """Masking with the same key twice changes nothing (RFC 6455 5.3)."""
+        masked = masked_with(payload, key)
+        assert masked_with(masked, key) == payload
+        assert masked == bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
+
+    @given(PAYLOADS, st.booleans())
+    def test_parse(self, payload: bytes, fin: bool) -> None:
+        """A frame that is built is read back; with less of it there is none yet."""
+        wire = build_frame(BINARY, payload, fin=fin, masked=True)
+        frame = parse_frame(wire + b"more", fragmented=False, max_bytes=len(payload))
+        assert frame is not None
+        assert (frame.opcode, frame.fin, frame.payload, frame.size) == (BINARY, fin, payload, len(wire))
+        for cut in range(min(20, len(wire))):
+            assert parse_frame(wire[:cut], fragmented=False, max_bytes=len(payload)) is None
+
+    @pytest.mark.parametrize("length", [1, 126, 65536])
+    def test_parse_too_big(self, length: int) -> None:
+        """A frame that announces too much is refused from its header."""
+        head = build_frame(BINARY, bytes(length), masked=True)[:10]
+        with pytest.raises(FrameTooBig, match=f"{length} bytes where {length - 1}"):
+            parse_frame(head, fragmented=False, max_bytes=length - 1)
+
+    @pytest.mark.parametrize(
+        "wire",
+        [b"\x81\x00", b"\xc1\x80", b"\x80\x80", b"\x09\x80", b"\x89\xfe", b"\x82\xff" + b"\x80" + bytes(7)],
+    )
+    def test_parse_illegal(self, wire: bytes) -> None:
+        """What the scanner calls illegal, `parse_frame` does too."""
+        with pytest.raises(FrameError):
+            parse_frame(wire, fragmented=False, max_bytes=100)
