@@ -55,6 +55,7 @@ def test_value_is_read(kind: Kind[Any], text: str, value: object) -> None:
         (kinds.SECONDS, "1_0", "is not a plain number"),
         (kinds.SECONDS, "٦٠", "is not a plain number"),
         (kinds.SECONDS, "9" * 400, "is too big"),
+        (kinds.RATE, "1000000000.1", "is too big"),
         (kinds.POSITIVE_SECONDS, "0.0", "is zero"),
         (kinds.COUNT, "1.5", "is not a whole number"),
         (kinds.COUNT, "9" * 5000, "is not a whole number"),
