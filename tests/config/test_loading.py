@@ -190,7 +190,7 @@ def test_repr_of_settings_holds_no_secret() -> None:
     assert "hunter2" not in shown
 
 
-@pytest.mark.parametrize("name", ["WS_TIMEOUT", "JWT_SECRET", "RATE_LIMIT", "CB_TIMEOUT"])
+@pytest.mark.parametrize("name", ["WS_TIMEOUT", "WS_PORT", "JWT_SECRET", "RATE_LIMIT", "CB_TIMEOUT"])
 def test_unknown_name_with_a_prefix_of_ours_is_an_error(name: str) -> None:
     """A name that begins with WS_, JWT_, RATE_ or CB_ and is no setting is a mistake."""
     assert problems({name: "1"})[0].startswith(f"{name} is no setting")

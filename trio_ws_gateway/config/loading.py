@@ -27,7 +27,9 @@ _QUOTED = re.compile(r"""(?:'([^']*)'|"((?:[^"\\]|\\.)*)")\s*(?:\s#.*)?""")
 
 # Kubernetes puts variables of these names into every container, for each service in its namespace: a
 # service called `ws-gateway` must not keep the gateway of that name from starting.
-_OF_A_SERVICE = re.compile(r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?)")
+_OF_A_SERVICE = re.compile(
+    r"\w+_(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_\w+)?)=.*|\w+_PORT=(tcp|udp|sctp)://.*", re.DOTALL
+)
 
 
 @frozen
@@ -140,7 +142,7 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
         if _is_setting(name):
             if value := _without_comment(text):
                 given[name] = value
-        elif name.startswith(OWN_PREFIXES) and not _OF_A_SERVICE.fullmatch(name):
+        elif name.startswith(OWN_PREFIXES) and not _OF_A_SERVICE.fullmatch(f"{name}={text}"):
             problems.append(_unknown(name))
     return given
 
@@ -200,8 +202,8 @@ def _unknown(name: str) -> Problem:
 
 def _near_misses(environ: Mapping[str, str]) -> Iterator[str]:
     """Names that are nobody's business, but so near to a setting that they may be meant for one."""
-    for name in environ:
-        if not _is_setting(name) and not _OF_A_SERVICE.fullmatch(name):
+    for name, text in environ.items():
+        if not _is_setting(name) and not _OF_A_SERVICE.fullmatch(f"{name}={text}"):
             for near in get_close_matches(name, _KNOWN, n=1, cutoff=0.85):
                 yield f"{name} is no setting and is ignored; did you mean {near}?"
 
