@@ -1,13 +1,14 @@
 """The registry: who is asked, in which order, and who holds the question open."""
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 
+from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.protocols.base import Greeting, Opening, Verdict
-from trio_ws_gateway.protocols.mqtt import MqttAdapter, parse_mqtt_credentials
-from trio_ws_gateway.protocols.raw import RawAdapter, RawGreeting
-from trio_ws_gateway.protocols.registry import Registry
+from trio_ws_gateway.protocols.raw import RawGreeting
+from trio_ws_gateway.protocols.registry import Registry, standard_registry
 from trio_ws_gateway.wire.mqtt import Connect
 
 
@@ -64,11 +65,33 @@ def test_an_offered_subprotocol_settles_it() -> None:
 
 def test_mqtt_and_raw_side_by_side() -> None:
     """What begins like a CONNECT waits for MQTT; as soon as it cannot be one it is raw."""
-    mqtt = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=1000)
-    registry = Registry([mqtt, RawAdapter()])
+    registry = standard_registry(Settings())
     assert registry.recognise(opening(payload=b"\x10")) is None
     assert registry.recognise(opening(payload=b"\x10", text=True)) == RawGreeting()
     assert registry.recognise(opening(payload=b"\x10\x20\x00\x05")) == RawGreeting()
     greeting = registry.recognise(opening(payload=Connect(level=4, client_id="c").to_bytes()))
     assert greeting is not None
     assert greeting.protocol == "mqtt"
+
+
+def test_the_settings_reach_the_mqtt_adapter() -> None:
+    """Credentials, both bindings and the limit of the first message come from the settings."""
+    changed = Settings(
+        upstream_mqtt_credentials="{sub}:x",
+        mqtt_username_claim="sub",
+        mqtt_client_id_prefix="{sub}-",
+        ws_first_message_max_bytes=40,
+    )
+    registry = standard_registry(changed)
+    alice = Identity(issuer="", subject="a", expires_at=1.0)
+    fine = Connect(level=4, client_id="a-1", username="a")
+    greeting = registry.recognise(opening(payload=fine.to_bytes()))
+    assert greeting is not None
+    assert greeting.for_upstream(alice, None) == evolve(fine, password=b"x").to_bytes()
+    for wrong in (evolve(fine, username="b"), evolve(fine, client_id="b-1")):
+        greeting = registry.recognise(opening(payload=wrong.to_bytes()))
+        assert greeting is not None
+        with pytest.raises(Refused, match="forbidden"):
+            greeting.for_upstream(alice, None)
+    with pytest.raises(Refused, match="message_too_big"):
+        registry.recognise(opening(payload=evolve(fine, client_id="a" * 40).to_bytes()))

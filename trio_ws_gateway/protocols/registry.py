@@ -1,13 +1,16 @@
 """Which protocol a client speaks: the adapters, asked in order.
 
 A subprotocol that the client offered settles it; else the first adapter that takes the client's
-first words. Knows adapters by their interface only.
+first words. ``Registry`` knows adapters by their interface only; ``standard_registry`` lists them.
 """
 
 from collections.abc import Iterable, Sequence
 
 from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.protocols.base import Adapter, Greeting, Opening, Verdict
+from trio_ws_gateway.protocols.mqtt import MqttAdapter, parse_mqtt_credentials
+from trio_ws_gateway.protocols.raw import RawAdapter
 
 
 class Registry:
@@ -38,3 +41,18 @@ class Registry:
             if not isinstance(answer, Verdict):
                 return answer
         raise Refused(Cause.BAD_FIRST_MESSAGE, "no protocol takes these first words")
+
+
+def standard_registry(settings: Settings) -> Registry:
+    """The protocols of this gateway; a further one is a line here, before raw, which takes everything."""
+    return Registry(
+        [
+            MqttAdapter(
+                credentials=parse_mqtt_credentials(settings.upstream_mqtt_credentials),
+                username_claim=settings.mqtt_username_claim,
+                client_id_prefix=settings.mqtt_client_id_prefix,
+                max_connect_bytes=settings.ws_first_message_max_bytes,
+            ),
+            RawAdapter(),
+        ]
+    )
