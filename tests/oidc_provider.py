@@ -4,20 +4,30 @@ Minting needs no server. ``async with OidcProvider().serving() as provider`` add
 127.0.0.1, which can go down and come back on the same port, stall, fail, redirect, or answer anything at all.
 """
 
+import datetime
+import ipaddress
 import json
 import math
+import ssl
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from enum import Enum
 from functools import cache
+from pathlib import Path
 from typing import Any, Final
 
 import h11
 import trio
+import trio.abc
 import trio.testing
 from attrs import field, frozen
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.jws import JWSRegistry
 
@@ -60,6 +70,24 @@ def sign(key: SigningKey, payload: bytes, header: Mapping[str, Any] | bytes, *, 
     return f"{signing_input}.{b64(JWSRegistry.algorithms[name].sign(signing_input.encode(), key))}"
 
 
+def write_certificate(directory: Path) -> Path:
+    """A self-signed certificate for 127.0.0.1 and its key, in one file, good for an hour."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    hour = datetime.timedelta(hours=1)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - hour, now + hour)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    path = directory / "provider.pem"
+    key_pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(key_pem + certificate.public_bytes(Encoding.PEM))
+    return path
+
+
 @frozen(kw_only=True)
 class Answer:
     """What the server says to one request. An infinite ``padding_bytes`` streams blanks for ever."""
@@ -74,7 +102,7 @@ class OidcProvider:
     """Keys, a mint, and (while ``serving``) an issuer at a URL.
 
     ``requests`` lists the path of every request, ``request_headers`` its headers (names in lower case). ``answers``
-    replaces what a path says. Times are those of ``clock``.
+    replaces what a path says. Times are those of ``clock``. With a ``certificate`` (PEM, with its key) it speaks TLS.
     """
 
     def __init__(
@@ -83,6 +111,7 @@ class OidcProvider:
         algorithm: str = "RS256",
         issuer: str = "https://id.example.com/realms/robots",
         clock: Callable[[], float] = time.time,
+        certificate: Path | None = None,
     ) -> None:
         self.algorithm = algorithm
         self.issuer = issuer
@@ -92,6 +121,10 @@ class OidcProvider:
         self.keys: dict[str, SigningKey] = {}
         self.kid = ""
         self._clock = clock
+        self._tls: ssl.SSLContext | None = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
         self._serial = 0
         self._port = 0
         self._flowing = trio.Event()
@@ -153,7 +186,7 @@ class OidcProvider:
 
     @property
     def origin(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     @property
     def jwks_uri(self) -> str:
@@ -205,12 +238,14 @@ class OidcProvider:
             task_status.started(listeners[0].socket.getsockname()[1])
             await trio.serve_listeners(self._converse, listeners)
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _converse(self, stream: trio.abc.Stream) -> None:
         """One request, one answer, goodbye."""
+        if self._tls is not None:
+            stream = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
         http = h11.Connection(h11.SERVER)
         try:
             while (event := http.next_event()) is h11.NEED_DATA:
-                http.receive_data(await stream.receive_some())
+                http.receive_data(bytes(await stream.receive_some()))
             if not isinstance(event, h11.Request):
                 return
             path = event.target.decode()
@@ -233,7 +268,7 @@ class OidcProvider:
             return Answer(body=json.dumps(self.discovery()).encode())
         return Answer(status=404)
 
-    async def _say(self, stream: trio.SocketStream, http: h11.Connection, answer: Answer) -> None:
+    async def _say(self, stream: trio.abc.Stream, http: h11.Connection, answer: Answer) -> None:
         headers = [*answer.headers, ("Connection", "close")]
         await stream.send_all(http.send(h11.Response(status_code=answer.status, headers=headers)) or b"")
         await stream.send_all(http.send(h11.Data(data=answer.body)) or b"")

@@ -1,10 +1,14 @@
 """The key source, against a real HTTP server: fetching, refreshing, outages, caps. Only the clock is pretended."""
 
 import json
+import re
+import socket
+import struct
 from base64 import b64encode
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +16,7 @@ import trio
 from structlog.testing import capture_logs
 from trio.testing import MockClock
 
-from tests.oidc_provider import Answer, OidcProvider
+from tests.oidc_provider import Answer, OidcProvider, write_certificate
 from trio_ws_gateway.auth.jwks import DOCUMENT_MAX_BYTES, KeySource
 
 RS256 = ("RS256",)
@@ -382,6 +386,20 @@ async def test_no_http_at_all(mock_clock: MockClock) -> None:
         nursery.cancel_scope.cancel()
 
 
+async def test_hangs_up(mock_clock: MockClock) -> None:
+    """A server that hangs up without a word is named by its error, whatever text that has."""
+
+    async def hang_up(stream: trio.SocketStream) -> None:
+        stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(trio.serve_tcp, hang_up, 0)
+        port = listeners[0].socket.getsockname()[1]
+        source = KeySource(jwks_url=f"http://localhost:{port}/", algorithms=RS256)
+        assert re.match(r"\w+Error: .", (await failure(source))["reason"])
+        nursery.cancel_scope.cancel()
+
+
 async def test_credentials_in_the_url(provider: OidcProvider) -> None:
     """User and password of the URL are sent to its host, also after a redirect there, and never logged."""
     provider.answers[provider.jwks_path] = to("/with?key=SECRET")
@@ -393,3 +411,49 @@ async def test_credentials_in_the_url(provider: OidcProvider) -> None:
     assert "SECRET" not in str(line)
     expected = "Basic " + b64encode(b"gateway:SECRET").decode()
     assert [headers.get("authorization") for headers in provider.request_headers] == [expected, expected]
+
+
+# TLS
+
+
+@pytest.fixture
+async def secure(mock_clock: MockClock, tmp_path: Path) -> AsyncIterator[OidcProvider]:
+    """A provider behind TLS, with a certificate that nobody knows."""
+    async with OidcProvider(certificate=write_certificate(tmp_path)).serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def trusted(secure: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> OidcProvider:
+    """The same, with its certificate among those that are trusted."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "provider.pem"))
+    return secure
+
+
+async def test_unknown_certificate(secure: OidcProvider) -> None:
+    """A provider whose certificate is not trusted is not believed."""
+    line = await failure(from_issuer(secure))
+    assert "CERTIFICATE_VERIFY_FAILED" in line["reason"]
+    assert secure.requests == []
+
+
+async def test_own_certificate_authority(trusted: OidcProvider) -> None:
+    """``SSL_CERT_FILE`` names the authorities to trust; redirects may lead from https to https."""
+    trusted.answers["/old"] = to(trusted.jwks_uri)
+    for source in (from_issuer(trusted), from_url(trusted, jwks_url=f"{trusted.origin}/old")):
+        async with running(source):
+            await until_idle(source)
+        assert source.ready
+
+
+async def test_jwks_uri_that_leaves_https(trusted: OidcProvider) -> None:
+    """An issuer behind https cannot name keys that travel in the clear."""
+    document = {**trusted.discovery(), "jwks_uri": trusted.jwks_uri.replace("https", "http")}
+    trusted.answers[trusted.discovery_path] = Answer(body=json.dumps(document).encode())
+    assert (await failure(from_issuer(trusted)))["reason"] == "its jwks_uri leaves https"
+
+
+async def test_redirect_that_leaves_https(trusted: OidcProvider) -> None:
+    """A redirect from https to http is not followed, not even on the same host."""
+    trusted.answers[trusted.jwks_path] = to(trusted.jwks_uri.replace("https", "http"))
+    assert (await failure(from_url(trusted)))["reason"] == "redirected to another host, or out of https"

@@ -196,7 +196,7 @@ async def _fetch(client: httpx.AsyncClient, url: httpx.URL) -> bytes:
     except trio.TooSlowError:
         raise FetchFailed(start, f"not answered within {DOCUMENT_SECONDS:g} s") from None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise FetchFailed(start, f"{type(error).__name__}: {error}") from None
+        raise FetchFailed(start, f"{type(error).__name__}: {_reason(error)}") from None
 
 
 async def _body(response: httpx.Response) -> bytes:
@@ -222,6 +222,12 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     if not (secure or plain):
         raise FetchFailed(url, "redirected to another host, or out of https")
     return target
+
+
+def _reason(error: BaseException) -> str:
+    """What is said of it, by itself or by what lies beneath: of a bad certificate httpx says nothing."""
+    beneath = error.__cause__ or error.__context__
+    return str(error) or (_reason(beneath) if beneath else "no reason given")
 
 
 def _public(url: httpx.URL) -> str:
