@@ -1,21 +1,17 @@
 """The WebSocket handshake (RFC 6455 4), both sides of it: toward the client and toward the upstream.
 
-Values in, values or bytes out. Each leg has a key of its own, which the caller draws. What a client
-says of itself (identity headers, forwarding headers, credentials) never reaches an upstream as the
-client said it. Whether a request may come in at all is not decided here.
+Values in, values or bytes out: what a client's request asks for and its 101, what an upstream's
+answer agrees to. Each leg has a key of its own, which the caller draws. Which headers pass from leg
+to leg, and whether a client may come in at all, is not decided here.
 """
 
 import base64
 import hashlib
 import re
-from collections.abc import Iterator
-from urllib.parse import quote
 
 from attrs import field, frozen
 
-from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause
-from trio_ws_gateway.wire.cookies import without_cookie
 from trio_ws_gateway.wire.http import BadUpstream, Headers, HttpError, Request, Response, build_head, is_token
 
 MQTT_SUBPROTOCOLS = ("mqtt", "mqttv3.1")  # MQTT 3.1.1 and 5, section 6; MQTT 3.1
@@ -24,22 +20,6 @@ BEARER = "bearer"  # the subprotocol that says that the next one is a token
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
 _KEY = re.compile(r"[A-Za-z0-9+/]{22}==")  # 16 bytes in base64
 _OFFER = re.compile(r"permessage-deflate[ \t]*(?:;[^\"]*)?")
-
-# Header names below are compared in lower case and with "-" for "_": CGI and WSGI cannot tell X_User_Id from X-User-Id.
-_IDENTITY = frozenset({"authorization", "x-user-id", "x-user-roles"})
-_HOP_BY_HOP = frozenset(
-    {"connection", "content-length", "expect", "host", "http2-settings"}
-    | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
-)
-_NEVER_PASSED = _IDENTITY | _HOP_BY_HOP
-_FAMILIES_NEVER_PASSED = ("proxy", "sec-websocket-")
-_FORWARDING = ("x-forwarded-", "forwarded", "x-real-ip")
-_REPLACED = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
-
-# Visible ASCII but "%" in a header of ours stands for itself, the rest is percent-encoded UTF-8. The space too:
-# white space at an end is cut on the way, and " admin" must not arrive as "admin".
-_SAFE_IN_SUBJECT = "!\"#$&'()*+,/:;<=>?@[\\]^`{|}"
-_SAFE_IN_ROLE = _SAFE_IN_SUBJECT.replace(",", "")
 
 
 @frozen(kw_only=True)
@@ -58,18 +38,6 @@ class Upgrade:
     @property
     def offers_mqtt(self) -> bool:
         return any(name in MQTT_SUBPROTOCOLS for name in self.subprotocols)
-
-
-@frozen(kw_only=True)
-class ClientAddress:
-    """Where a request came from: ``peer`` is the address at the other end of the connection.
-
-    ``secure``: that connection is TLS. ``trusted``: the peer is a proxy whose ``X-Forwarded-*`` count.
-    """
-
-    peer: str
-    secure: bool = False
-    trusted: bool = False
 
 
 @frozen(kw_only=True)
@@ -145,58 +113,6 @@ def build_101(upgrade: Upgrade, subprotocol: str | None, extensions: str | None)
     return build_head("HTTP/1.1 101 Switching Protocols", headers)
 
 
-def build_upstream_request(
-    *,
-    # Upstream
-    host: str,
-    port: int,
-    secure: bool,
-    target: str,
-    # Handshake
-    key: str,
-    subprotocols: tuple[str, ...] = (),
-    extensions: str | None = None,
-    # Client
-    request: Request,
-    query: str,
-    client: ClientAddress,
-    cookie_name: str | None = None,
-    # Who the client is, as far as this upstream is told
-    identity: Identity | None = None,
-    token: str | None = None,
-) -> bytes:
-    """The handshake for the upstream, with those of the client's headers that may pass.
-
-    ``host``: a name or an address, without brackets. ``target``: path and query of the upstream's URL.
-    ``query``: the client's, without the token; it is joined to that. ``cookie_name``: the cookie that
-    holds tokens; it is left out, the others stay. ``identity``: becomes ``X-User-Id`` (the subject) and
-    ``X-User-Roles`` (comma-separated), percent-encoded where they are not visible ASCII; ``token``
-    becomes ``Authorization``. Both are ``None`` for an upstream that shall not have them: MQTT.
-    Raises ``ValueError`` for what cannot stand in a head.
-    """
-    headers = [
-        ("Host", _authority(host, port, secure)),
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Key", key),
-        ("Sec-WebSocket-Version", "13"),
-    ]
-    if subprotocols:
-        headers.append(("Sec-WebSocket-Protocol", ", ".join(subprotocols)))
-    if extensions is not None:
-        headers.append(("Sec-WebSocket-Extensions", extensions))
-    headers += _passed(request.headers, client, cookie_name)
-    headers += _forwarded(request.headers, client)
-    if identity is not None:
-        headers.append(("X-User-Id", _encoded(identity.subject, _SAFE_IN_SUBJECT)))
-        headers.append(("X-User-Roles", ",".join(_encoded(role, _SAFE_IN_ROLE) for role in identity.roles)))
-    if token is not None:
-        headers.append(("Authorization", f"Bearer {token}"))
-    if query:
-        target += ("&" if "?" in target else "?") + query
-    return build_head(f"GET {target} HTTP/1.1", headers)
-
-
 def check_upstream_answer(
     response: Response, key: str, subprotocols: tuple[str, ...], extensions: str | None
 ) -> Accepted:
@@ -253,40 +169,3 @@ def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str | Non
     if len(tokens) > 1:
         raise HttpError(Cause.BAD_REQUEST, "two tokens in Sec-WebSocket-Protocol")
     return tuple(dict.fromkeys(names)), tokens[0] if tokens else None
-
-
-def _passed(headers: Headers, client: ClientAddress, cookie_name: str | None) -> Iterator[tuple[str, str]]:
-    """The client's own headers, as far as the upstream may hear them."""
-    named = {_folded(name) for name in headers.tokens("connection")}
-    for name, value in headers:
-        folded = _folded(name)
-        if folded in _NEVER_PASSED or folded in named or folded.startswith(_FAMILIES_NEVER_PASSED):
-            continue
-        if folded in _REPLACED or (folded.startswith(_FORWARDING) and not client.trusted):
-            continue
-        if folded == "cookie" and cookie_name is not None:
-            value = without_cookie(value, cookie_name)
-            if not value:
-                continue
-        yield name, value
-
-
-def _forwarded(headers: Headers, client: ClientAddress) -> Iterator[tuple[str, str]]:
-    """Whom this request is for and from. What the peer says of it is kept only if it may be believed."""
-    believed = headers if client.trusted else Headers()
-    yield "X-Forwarded-For", ", ".join([*believed.all("x-forwarded-for"), client.peer])
-    yield "X-Forwarded-Proto", believed.get("x-forwarded-proto") or ("https" if client.secure else "http")
-    yield "X-Forwarded-Host", believed.get("x-forwarded-host") or headers.get("host") or ""
-
-
-def _folded(name: str) -> str:
-    return name.lower().replace("_", "-")
-
-
-def _encoded(value: str, safe: str) -> str:
-    return quote(value, safe=safe, errors="surrogatepass")
-
-
-def _authority(host: str, port: int, secure: bool) -> str:
-    name = f"[{host}]" if ":" in host else host
-    return name if port == (443 if secure else 80) else f"{name}:{port}"
