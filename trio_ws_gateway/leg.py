@@ -28,7 +28,7 @@ def configure(sock: socket.socket, *, user_timeout_seconds: float) -> None:
         ("TCP_KEEPIDLE", KEEP_ALIVE_IDLE_SECONDS),
         ("TCP_KEEPINTVL", KEEP_ALIVE_INTERVAL_SECONDS),
         ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", int(user_timeout_seconds * 1000)),
+        ("TCP_USER_TIMEOUT", min(int(user_timeout_seconds * 1000), 2**31 - 1)),
     ):
         if hasattr(socket, name):  # not every system has every one
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -8,6 +8,7 @@ is kept for ever and a subject is the client's choice.
 import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -38,6 +39,15 @@ class Direction(Protocol):
     def bytes(self) -> int: ...
 
 
+class BothDirections(Protocol):
+    """A live session."""
+
+    @property
+    def to_upstream(self) -> Direction: ...
+    @property
+    def to_client(self) -> Direction: ...
+
+
 class IdentityLabels:
     """Bounded label values: the first ``max_identities`` that come are told apart, the rest are ``other``."""
 
@@ -65,13 +75,21 @@ class Traffic(Collector):
         self._bytes: Tally[tuple[str, str]] = Tally()
         self._live: dict[Direction, tuple[str, str]] = {}
 
-    def begin(self, direction: Direction, name: str, protocol: str) -> None:
-        self._live[direction] = (name, protocol)
-
-    def end(self, direction: Direction) -> None:
-        labels = self._live.pop(direction)
-        self._messages[labels] += direction.messages
-        self._bytes[labels] += direction.bytes
+    @contextmanager
+    def of(self, session: BothDirections, protocol: str) -> Iterator[None]:
+        """Count a session from here to the end of the block, and what it has counted for ever."""
+        counted = {
+            session.to_upstream: ("client_to_upstream", protocol),
+            session.to_client: ("upstream_to_client", protocol),
+        }
+        self._live |= counted
+        try:
+            yield
+        finally:
+            for direction, labels in counted.items():
+                del self._live[direction]
+                self._messages[labels] += direction.messages
+                self._bytes[labels] += direction.bytes
 
     def collect(self) -> Iterator[Metric]:
         messages, octets = self._messages.copy(), self._bytes.copy()

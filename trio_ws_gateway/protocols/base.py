@@ -74,7 +74,11 @@ class Greeting(Protocol):
 
     @property
     def subprotocol(self) -> str | None:
-        """What the upstream is offered if the client negotiated no subprotocol."""
+        """What the upstream is offered if the client negotiated no subprotocol; not ``None``: it must choose one."""
+
+    @property
+    def names_the_client(self) -> bool:
+        """Whether the upstream's handshake says who the client is, in headers."""
 
     def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
         """The payload that the upstream hears in place of the opening.

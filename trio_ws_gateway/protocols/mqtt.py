@@ -71,6 +71,11 @@ class MqttGreeting:
         return "mqttv3.1" if self.connect.level == 3 else "mqtt"
 
     @property
+    def names_the_client(self) -> bool:
+        """No: a broker reads no headers, and what it reads of the CONNECT is configured."""
+        return False
+
+    @property
     def has_will(self) -> bool:
         return self.connect.will is not None
 

@@ -107,6 +107,10 @@ class Pump:
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
         self._alarm: trio.CancelScope | None = None
 
+    @property
+    def messages(self) -> int:
+        return self.scanner.messages
+
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
         for _ in range(READS_PER_STEP):

@@ -62,7 +62,7 @@ class Side:
 
 
 class Relay:
-    """``cause`` and ``detail`` say why it ended, once it has."""
+    """``cause`` and ``detail`` say why it ended, once it has; ``fault`` is what was raised where it is our fault."""
 
     def __init__(
         self,
@@ -76,12 +76,13 @@ class Relay:
         from_upstream: bytes = b"",
         compressed: bool = False,
     ) -> None:
-        self._greeting = greeting
+        self.greeting = greeting
         self._terms = terms
         self._scope = trio.CancelScope()
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
+        self.fault: Exception | None = None
         to_upstream, to_client = greeting.walkers()
 
         def pump(source: socket.socket, target: socket.socket, walker: Walker | None, opening: bytes) -> Pump:
@@ -111,6 +112,16 @@ class Relay:
         walker = self._client.walker
         return walker.connack_seen if walker is not None else self.to_client.bytes > 0
 
+    @property
+    def counts(self) -> dict[str, int]:
+        """What passed, for the log line."""
+        return {
+            "bytes_from_client": self.to_upstream.bytes,
+            "bytes_from_upstream": self.to_client.bytes,
+            "messages_from_client": self.to_upstream.messages,
+            "messages_from_upstream": self.to_client.messages,
+        }
+
     def end(self, cause: Cause, detail: str = "") -> None:
         """End it from outside, or from within. The first cause counts."""
         if self.cause is None:
@@ -119,11 +130,14 @@ class Relay:
 
     async def run(self) -> Cause:
         """Relay until there is a cause to end; both sides have been told by then, or could not be."""
-        with self._scope:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._read)
-                nursery.start_soon(self._write)
-                await self._keep_time()
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._read)
+                    nursery.start_soon(self._write)
+                    await self._keep_time()
+        except Exception as fault:  # ends this session only; whoever runs it logs it
+            self.cause, self.fault = Cause.FAULT, fault
         self.cause = self.cause or self._likely
         if self.cause.row.close is not None:
             await self._say_goodbye(self.cause)
@@ -194,8 +208,8 @@ class Relay:
 
     async def _say_goodbye(self, cause: Cause) -> None:
         """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
-        words, close = farewell.to_client(cause, self._greeting.farewell(cause, welcomed=self.welcomed))
-        leave, drop = farewell.to_upstream(cause, self._greeting.leave(cause))
+        words, close = farewell.to_client(cause, self.greeting.farewell(cause, welcomed=self.welcomed))
+        leave, drop = farewell.to_upstream(cause, self.greeting.leave(cause))
         told: set[Side] = set()
 
         async def tell(side: Side, words: bytes, close: bytes) -> None:

@@ -8,6 +8,7 @@ to leg, and whether a client may come in at all, is not decided here.
 import base64
 import hashlib
 import re
+from itertools import islice
 
 from attrs import field, frozen
 
@@ -77,8 +78,7 @@ def check_upgrade(request: Request, path: str) -> Upgrade:
 
 def choose_subprotocol(offered: tuple[str, ...]) -> str | None:
     """The answer to an offer when the 101 comes before the upstream is known: MQTT's name, else the client's first."""
-    names = [name for name in offered if name.lower() != BEARER]
-    return next((name for name in names if name in MQTT_SUBPROTOCOLS), names[0] if names else None)
+    return next((name for name in offered if name in MQTT_SUBPROTOCOLS), offered[0] if offered else None)
 
 
 def permessage_deflate_offer(extensions: str | None) -> str | None:
@@ -163,7 +163,7 @@ def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str | Non
     remaining = iter(elements)
     for element in remaining:
         if element.lower() == BEARER:
-            tokens += [token for token in [next(remaining, None)] if token is not None]
+            tokens.extend(islice(remaining, 1))
         else:
             names.append(element)
     if len(tokens) > 1:

@@ -1,0 +1,228 @@
+"""The composition root: builds the services, owns the nursery tree, accepts, and drains.
+
+``serve`` is the whole life of one process. The first SIGTERM or SIGINT drains: readiness turns
+false, new sessions are refused, live ones are closed one after the other over the drain time, and
+what is left then is cancelled. A second SIGINT cancels at once. No task, thread or socket outlives it.
+"""
+
+import errno
+import math
+import resource
+import signal
+import socket
+from collections.abc import AsyncIterator
+
+import structlog
+import trio
+from attrs import field, mutable
+
+from trio_ws_gateway.auth.authenticator import Authenticator
+from trio_ws_gateway.auth.jwks import KeySource
+from trio_ws_gateway.auth.token import TokenPolicy
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.plain_http import PlainHttp
+from trio_ws_gateway.protocols.registry import standard_registry
+from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.relay import Terms
+from trio_ws_gateway.relay.timekeeping import Pace
+from trio_ws_gateway.session import Services, Session
+from trio_ws_gateway.upstream.dial import Dialler, tls_context
+from trio_ws_gateway.wire.frames import NO_LIMIT
+
+BACKLOG = 4096
+ACCEPTS_PER_TURN = 64  # then sessions have their turn
+EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+EXHAUSTED_PAUSE_SECONDS = 0.1
+LAG_INTERVAL_SECONDS = 1.0
+DRAIN_SHARE = 0.8  # of the drain time: over this part sessions are told, the rest is for their goodbyes
+
+
+@mutable(eq=False)
+class Gateway:
+    """Accepts connections and knows the sessions that live."""
+
+    settings: Settings
+    metrics: Metrics
+    keys: KeySource | None
+    log: structlog.typing.FilteringBoundLogger
+    draining: bool = False
+    sessions: dict[Session, None] = field(factory=dict)  # in the order of their arrival
+    _departure: trio.Event = field(factory=trio.Event)  # the next session to leave while draining
+
+    def unready(self) -> str:
+        if self.draining:
+            return "draining"
+        if self.keys is not None and not self.keys.ready:
+            return "the provider's keys are not there yet"
+        return ""
+
+    async def accept(self, listener: socket.socket, services: Services, nursery: trio.Nursery) -> None:
+        """Accept until cancelled. The nursery runs the sessions."""
+        while True:
+            await trio.lowlevel.wait_readable(listener)
+            for _ in range(ACCEPTS_PER_TURN):
+                try:
+                    client, peer = listener.accept()
+                except BlockingIOError:
+                    break
+                except OSError as error:
+                    if error.errno in EXHAUSTED:
+                        self.log.error("cannot accept", reason=error.strerror)
+                        await trio.sleep(EXHAUSTED_PAUSE_SECONDS)
+                    break  # else the client is gone already
+                nursery.start_soon(self._run_session, client, peer[0], services)
+
+    async def _run_session(self, client: socket.socket, peer: str, services: Services) -> None:
+        session = Session(client, peer, services)
+        self.sessions[session] = None
+        try:
+            await session.run()
+        finally:
+            del self.sessions[session]
+            if self.draining:
+                self._departure.set()
+                self._departure = trio.Event()
+
+    async def drain(self) -> None:
+        """Tell the sessions to end, spread over the drain time; return when they have, or time is up."""
+        self.draining = True
+        seconds = self.settings.graceful_drain_timeout_seconds
+        began_at = trio.current_time()
+        told = list(self.sessions)
+        self.log.info("draining", sessions=len(told), seconds=seconds)
+        with trio.move_on_after(seconds):
+            for position, session in enumerate(told):
+                await trio.sleep_until(began_at + seconds * DRAIN_SHARE * position / len(told))
+                session.end(Cause.DRAINING)
+            for session in told:
+                while session in self.sessions:
+                    await self._departure.wait()
+
+
+async def serve(
+    settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    *,
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Run a gateway until a signal ends it. Starts with the port that it listens on.
+
+    Raises ``OSError`` where the address cannot be listened on.
+    """
+    metrics = Metrics(max_identities=settings.metrics_max_identities)
+    keys = _key_source(settings)
+    if keys is not None:
+        metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
+    gateway = Gateway(settings, metrics, keys, log)
+    services = _services(settings, gateway)
+    _raise_descriptor_limit()
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await _listen(settings) as listener:
+        async with trio.open_nursery() as root:
+            root.start_soon(_measure_lag, metrics)
+            if keys is not None:
+                await root.start(keys.run)
+            root.start_soon(gateway.accept, listener, services, root)
+            port: int = listener.getsockname()[1]
+            log.info("listening", host=settings.listen.host, port=port, path=settings.ws_path)
+            task_status.started(port)
+            root.start_soon(_await_end, signals, gateway, root.cancel_scope)
+    log.info("stopped")
+
+
+async def _await_end(signals: AsyncIterator[int], gateway: Gateway, scope: trio.CancelScope) -> None:
+    """The first signal drains, a second SIGINT does not wait for it; either way everything is cancelled then."""
+    async with trio.open_nursery() as nursery:
+        first = await anext(signals)
+        gateway.log.info("signal", name=signal.Signals(first).name)
+
+        async def drain() -> None:
+            await gateway.drain()
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(drain)
+        async for number in signals:
+            if number == signal.SIGINT:
+                gateway.log.warning("second signal", sessions=len(gateway.sessions))
+                nursery.cancel_scope.cancel()
+    scope.cancel()
+
+
+async def _listen(settings: Settings) -> socket.socket:
+    address = settings.listen
+    found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, where = found[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(where)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+async def _measure_lag(metrics: Metrics) -> None:
+    while True:
+        due_at = trio.current_time() + LAG_INTERVAL_SECONDS
+        await trio.sleep_until(due_at)
+        metrics.loop_lag.set(trio.current_time() - due_at)
+
+
+def _raise_descriptor_limit() -> None:
+    """A session takes two descriptors, and the soft limit of a login shell is 1,024."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _key_source(settings: Settings) -> KeySource | None:
+    if settings.jwks_url is None and settings.oidc_issuer is None:
+        return None
+    return KeySource(
+        jwks_url=settings.jwks_url,
+        issuer=settings.oidc_issuer if settings.jwks_url is None else None,
+        algorithms=settings.jwt_valid_algorithms,
+        ttl_seconds=settings.jwks_ttl_minutes * 60,
+    )
+
+
+def _services(settings: Settings, gateway: Gateway) -> Services:
+    authenticator = None
+    if gateway.keys is not None:
+        policy = TokenPolicy(
+            algorithms=settings.jwt_valid_algorithms,
+            issuer=settings.jwt_expected_issuer,
+            audiences=settings.jwt_expected_audience,
+            leeway_seconds=settings.jwt_leeway_seconds,
+        )
+        authenticator = Authenticator(keys=gateway.keys, policy=policy)
+    return Services(
+        settings=settings,
+        plain_http=PlainHttp(metrics=gateway.metrics, unready=gateway.unready),
+        draining=lambda: gateway.draining,
+        authenticator=authenticator,
+        registry=standard_registry(settings),
+        dialler=Dialler(
+            tls=tls_context(settings.upstream_ca_file),
+            timeout_seconds=settings.ws_dial_timeout_seconds,
+            retry_max=settings.ws_dial_retry_max,
+            retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
+            user_timeout_seconds=settings.ws_idle_timeout_seconds,
+        ),
+        terms=Terms(
+            pace=Pace(
+                ping_seconds=settings.ws_ping_interval_seconds or math.inf,
+                idle_seconds=settings.ws_idle_timeout_seconds,
+            ),
+            write_timeout_seconds=settings.ws_write_timeout_seconds,
+            control_timeout_seconds=settings.ws_control_timeout_seconds,
+            close_timeout_seconds=settings.ws_close_timeout_seconds,
+            max_message_bytes=settings.ws_max_message_bytes or NO_LIMIT,
+        ),
+        metrics=gateway.metrics,
+        buffer=new_buffer(),
+        log=gateway.log,
+    )
