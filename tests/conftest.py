@@ -53,17 +53,23 @@ def issuer() -> Iterator[OidcProvider]:
 
 @pytest.fixture
 def start_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
-    """Starts gateways that are stopped after the test, each by SIGTERM, and must end with status 0."""
+    """Starts gateways, and after the test kills what it has not stopped."""
     with ExitStack() as stack:
 
         def start(environment: Mapping[str, str]) -> Gateway:
             gateway = Gateway.start(tmp_path_factory.mktemp("gateway"), environment)
-            stack.callback(_end, gateway)
+            stack.callback(gateway.process.kill)
             return gateway
 
         yield start
 
 
-def _end(gateway: Gateway) -> None:
-    if gateway.process.popen.poll() is None:
-        assert gateway.stop() == 0, gateway.output()
+@pytest.fixture(scope="class")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StartGateway]:
+    """Starts gateways for all tests of a class; each must be ready soon, and end with status 0 afterwards."""
+    with ExitStack() as stack:
+
+        def start(environment: Mapping[str, str]) -> Gateway:
+            return stack.enter_context(Gateway.serving(tmp_path_factory.mktemp("gateway"), environment))
+
+        yield start

@@ -1,10 +1,12 @@
 """The gateway itself, as its users run it: a process with nothing but an environment."""
 
+import http.client
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,18 @@ class Gateway:
         assert listening is not None
         return cls(process=process, port=listening["port"])
 
+    @classmethod
+    @contextmanager
+    def serving(cls, directory: Path, environment: Mapping[str, str]) -> "Iterator[Gateway]":
+        """A gateway for the length of a block, ready at its start; it must end with status 0 when told to."""
+        gateway = cls.start(directory, environment)
+        try:
+            gateway.wait_until_ready()
+            yield gateway
+            assert gateway.stop() == 0, gateway.output()
+        finally:
+            gateway.process.kill()
+
     @property
     def url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/ws"
@@ -49,6 +63,16 @@ class Gateway:
     @property
     def http_url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    def wait_until_ready(self) -> None:
+        """Wait until ``/readyz`` says so: until the provider's keys are there."""
+        self.process.wait_until(self._is_ready, "ready")
+
+    def _is_ready(self) -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        with closing(connection):
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
 
     def output(self) -> str:
         """All that it printed so far."""

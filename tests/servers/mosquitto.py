@@ -17,7 +17,7 @@ from tests.servers.processes import Process
 CONFIGURATION = """
 user {user}
 persistence false
-log_dest stdout
+log_dest stderr
 log_type all
 connection_messages true
 allow_anonymous {anonymous}

@@ -1,0 +1,92 @@
+"""Mosquitto behind the gateway."""
+
+import pytest
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from tests.conftest import USERS, StartGateway
+from tests.integration.mqtt_behaviour import SUBJECT, MqttBehaviour, NewClient, gateway_environment
+from tests.mqtt_client import ACCEPTED, NOT_AUTHORIZED, V5, V31, V311, Message
+from tests.oidc_provider import OidcProvider
+from tests.servers.gateway import Gateway
+from tests.servers.mosquitto import Mosquitto
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(params=[V31, V311, V5], ids=["3.1", "3.1.1", "5"])
+def version(request: pytest.FixtureRequest) -> MQTTProtocolVersion:
+    chosen: MQTTProtocolVersion = request.param
+    return chosen
+
+
+class TestMosquitto(MqttBehaviour):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto: Mosquitto) -> Gateway:
+        return serving(gateway_environment(issuer, mosquitto.websocket_url))
+
+    def test_will_of_a_client_that_says_goodbye(self, new_client: NewClient, topic: str) -> None:
+        """The will of a client that disconnects as it should is not published.
+
+        Not so behind RabbitMQ 3.10, which publishes it all the same.
+        """
+        heir, testator = new_client(), new_client(will=Message(topic, b"lost", 1))
+        heir.connect()
+        heir.subscribe(topic, 1)
+        with testator:
+            testator.connect()
+        heir.publish(Message(topic, b"nothing before this", 1))
+        assert heir.receive() == Message(topic, b"nothing before this", 1)
+
+
+class TestCredentialsPassed:
+    """``UPSTREAM_MQTT_CREDENTIALS=pass``, the default."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto_with_passwords: Mosquitto) -> Gateway:
+        return serving(gateway_environment(issuer, mosquitto_with_passwords.websocket_url))
+
+    def test_refusal_of_the_broker(self, new_client: NewClient) -> None:
+        """A broker that knows nothing of tokens refuses the client itself, and the client hears its words."""
+        assert new_client().connect() == NOT_AUTHORIZED
+
+
+class TestCredentialsStripped:
+    """``UPSTREAM_MQTT_CREDENTIALS=strip``."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto: Mosquitto) -> Gateway:
+        environment = gateway_environment(issuer, mosquitto.websocket_url)
+        return serving({**environment, "UPSTREAM_MQTT_CREDENTIALS": "strip"})
+
+    def test_nobody(self, new_client: NewClient, mosquitto: Mosquitto) -> None:
+        """The broker hears neither user name nor password."""
+        client = new_client()
+        assert client.connect() == ACCEPTED
+        [arrival] = [line for line in mosquitto.log_text().splitlines() if f"as {client.client_id} " in line]
+        assert "u'" not in arrival
+
+
+class TestCredentialsReplaced:
+    """``UPSTREAM_MQTT_CREDENTIALS=user:password``."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto_with_passwords: Mosquitto) -> Gateway:
+        environment = gateway_environment(issuer, mosquitto_with_passwords.websocket_url)
+        return serving({**environment, "UPSTREAM_MQTT_CREDENTIALS": f"{{sub}}:{USERS[SUBJECT]}"})
+
+    def test_user_of_the_token(self, new_client: NewClient, mosquitto_with_passwords: Mosquitto) -> None:
+        """The broker hears the token's subject as the user name, with the configured password."""
+        client = new_client()
+        assert client.connect() == ACCEPTED
+        log = mosquitto_with_passwords.log_text()
+        [arrival] = [line for line in log.splitlines() if f"as {client.client_id} " in line]
+        assert f"u'{SUBJECT}'" in arrival
+
+    def test_user_that_the_broker_does_not_know(self, new_client: NewClient, issuer: OidcProvider) -> None:
+        """A token of a subject whom the broker does not know opens nothing."""
+        client = new_client(username="robot-8", password=issuer.mint(sub="robot-8"))
+        assert client.connect() == NOT_AUTHORIZED
