@@ -1,5 +1,7 @@
 """`Relay` passes bytes as they came, ends for one cause, and tells both sides at a boundary of their stream."""
 
+import contextlib
+import itertools
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -7,19 +9,22 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 import trio
 from attrs import evolve, frozen
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Greeting, Opening
-from trio_ws_gateway.protocols.mqtt import MqttAdapter, parse_mqtt_credentials
+from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.relay.pump import new_buffer
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.wire.frames import (
     BINARY,
+    CLOSE,
     CONTINUATION,
     PING,
     PONG,
@@ -45,6 +50,7 @@ class Ends:
     upstream: Peer
     relay: Relay
     done: trio.Event
+    cancel: Callable[[], None]
 
 
 @asynccontextmanager
@@ -87,7 +93,7 @@ async def relaying(
         nursery = await stack.enter_async_context(trio.open_nursery())
         nursery.start_soon(run)
         try:
-            yield Ends(client, upstream, relay, done)
+            yield Ends(client, upstream, relay, done, nursery.cancel_scope.cancel)
         finally:
             with trio.move_on_after(5):
                 await done.wait()
@@ -97,18 +103,11 @@ async def relaying(
 
 def mqtt(level: int, *, will: bool = False) -> Greeting:
     """The greeting of a real CONNECT."""
-    connect = Connect(
-        protocol="MQIsdp" if level == 3 else "MQTT",
-        level=level,
-        client_id="c",
-        keep_alive=60,
-        clean_start=True,
-        will=Will(topic="gone", payload=b"bye", qos=0, retain=False) if will else None,
-    )
+    connect = Connect(level=level, client_id="c", will=Will(topic="gone", payload=b"bye") if will else None)
     adapter = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=1000)
     greeting = adapter.recognise(Opening(payload=connect.to_bytes(), text=False, complete=True, offered=("mqtt",)))
-    assert not isinstance(greeting, str)
-    return greeting  # type: ignore[return-value]
+    assert isinstance(greeting, MqttGreeting)
+    return greeting
 
 
 CONNACK_5 = b"\x20\x03\x00\x00\x00"
@@ -163,7 +162,7 @@ class TestPassing:
                     sent += 1
             assert ends.relay.to_upstream.blocked
             assert ends.relay.to_upstream.bytes < (sent + 1) * len(megabyte)
-            assert len((await ends.upstream.read(sent * len(megabyte)))) == sent * len(megabyte)
+            assert len(await ends.upstream.read(sent * len(megabyte))) == sent * len(megabyte)
             ends.client.end_stream()
 
     async def test_compressed(self) -> None:
@@ -172,6 +171,38 @@ class TestPassing:
             await ends.upstream.send(b"\xc1\x01a")
             assert await ends.client.read(3) == b"\xc1\x01a"
             ends.client.end_stream()
+
+    @given(
+        sent=st.lists(st.tuples(st.sampled_from([TEXT, PING, PONG]), st.binary(max_size=125)), max_size=12),
+        sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
+        pings=st.sets(st.integers(0, 12)),
+    )
+    @settings(max_examples=60, deadline=None)
+    async def test_our_pings_between_any_reads(
+        self, sent: list[tuple[int, bytes]], sizes: list[int], pings: set[int]
+    ) -> None:
+        """Wherever our pings and their answers fall, everybody else's bytes arrive as they were sent."""
+        wire = b"".join(build_frame(opcode, payload, masked=False) for opcode, payload in sent)
+        async with relaying() as ends:
+            heard: list[tuple[int, bytes]] = []
+            rest = wire
+            for number, size in enumerate(itertools.cycle(sizes)):
+                if number in pings:
+                    ends.relay.client.ping()
+                if not rest:
+                    break
+                await ends.upstream.send(rest[:size])
+                rest = rest[size:]
+                await wait_all_tasks_blocked()
+            await ends.upstream.say_close(1000)
+            while (frame := await ends.client.hear())[0] != CLOSE:
+                if frame[2] == ends.relay.to_upstream.scanner.own_ping:
+                    await ends.client.say(PONG, frame[2])
+                else:
+                    heard.append((frame[0], frame[2]))
+            await ends.client.say_close(1000)
+            assert heard == sent
+            assert (await ends.upstream.hear())[0] == CLOSE
 
 
 class TestEnding:
@@ -269,10 +300,364 @@ class TestEnding:
             ends.client.end_stream()
 
     async def test_last_words_of_a_lost_upstream(self) -> None:
-        """A Close that is on its way passes, even if writing to its sender has failed already."""
-        async with relaying() as ends:
-            await ends.upstream.say_close(4000, "why")
-            await ends.upstream.sock_closed()
+        """A Close that is on its way passes, even where nothing can be written to its sender any more."""
+        async with relaying(from_client=build_frame(TEXT, bytes(1000), masked=True) * 100) as ends:
+            ends.upstream.sock.send(close_frame(4000, "why", masked=False))
+            leg.close(ends.upstream.sock)
             assert await ends.client.hear_close() == (4000, "why")
             ends.client.end_stream()
         assert ends.relay.cause is Cause.CLOSED_BY_UPSTREAM
+
+    async def test_last_words_of_a_lost_client(self) -> None:
+        """The same for a client."""
+        async with relaying(from_upstream=build_frame(TEXT, bytes(1000), masked=False) * 100) as ends:
+            ends.client.sock.send(close_frame(4000, "why", masked=True))
+            leg.close(ends.client.sock)
+            assert await ends.upstream.hear_close() == (4000, "why")
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.CLOSED_BY_CLIENT
+
+    async def test_client_takes_nothing(self) -> None:
+        """A client that takes nothing for the write timeout is cut; its upstream hears 1001."""
+        terms = evolve(TERMS, write_timeout_seconds=0.2)
+        async with relaying(terms) as ends:
+            await ends.upstream.send(build_frame(BINARY, bytes(30_000_000), masked=False))
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.TOO_SLOW
+
+    async def test_upstream_takes_nothing(self) -> None:
+        """An upstream that takes nothing is lost: the client hears 1011."""
+        terms = evolve(TERMS, write_timeout_seconds=0.2)
+        async with relaying(terms) as ends, trio.open_nursery() as nursery:
+
+            async def flood() -> None:
+                with contextlib.suppress(OSError):
+                    await ends.client.send(build_frame(BINARY, bytes(30_000_000), masked=True))
+
+            nursery.start_soon(flood)
+            assert await ends.client.hear_close() == (1011, "Upstream connection lost")
+            nursery.cancel_scope.cancel()
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.UPSTREAM_LOST
+
+    async def test_a_fault(self) -> None:
+        """What a pump raises ends its session only: both sides are told, and the fault is kept for the log."""
+
+        class Faulty:
+            at_boundary = True
+            connack_seen = True
+
+            def feed(self, *_: object) -> None:
+                raise ZeroDivisionError("a bug")
+
+        def prepare(relay: Relay) -> None:
+            relay.to_upstream.scanner.walker = Faulty()
+
+        async with relaying(prepare=prepare) as ends:
+            await ends.client.say(TEXT, b"trigger")
+            assert await ends.client.hear_close() == (1011, "Internal error")
+            ends.client.end_stream()
+            assert (await ends.upstream.hear_close())[0] == 1001
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.FAULT
+        assert "a bug" in str(ends.relay.fault.exceptions if isinstance(ends.relay.fault, ExceptionGroup) else "")
+
+    async def test_cancelled_from_outside(self) -> None:
+        """A cancelled relay tells nobody and leaves at once, whatever it waits for."""
+        async with relaying(evolve(TERMS, write_timeout_seconds=60)) as ends:
+            with trio.move_on_after(0.3):
+                await ends.upstream.send(build_frame(BINARY, bytes(30_000_000), masked=False))
+            ends.cancel()
+        assert ends.relay.cause is None
+
+
+class TestIllegal:
+    async def test_from_client(self) -> None:
+        """A client's illegal frame is 1002 for both sides; what came before it has passed, it has not."""
+        async with relaying() as ends:
+            good = build_frame(TEXT, b"good", masked=True)
+            await ends.client.send(good + build_frame(TEXT, b"bad", masked=False))
+            assert await ends.client.hear_close() == (1002, "Protocol error")
+            ends.client.end_stream()
+            assert await ends.upstream.read(len(good)) == good
+            assert (await ends.upstream.hear_close())[0] == 1002
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.ILLEGAL_FRAME
+        assert ends.relay.detail == "from the client: a frame that is not masked"
+
+    async def test_from_upstream(self) -> None:
+        """An upstream's too."""
+        async with relaying() as ends:
+            await ends.upstream.send(b"\x83\x00")
+            assert await ends.client.hear_close() == (1002, "Protocol error")
+            ends.client.end_stream()
+            assert (await ends.upstream.hear_close())[0] == 1002
+            ends.upstream.end_stream()
+        assert ends.relay.detail == "from the upstream: reserved opcode 3"
+
+    async def test_who_floods_on_still_hears_why(self) -> None:
+        """A sender that was refused and sends on gets the Close, not a reset in its place."""
+        async with relaying(evolve(TERMS, close_timeout_seconds=2)) as ends, trio.open_nursery() as nursery:
+
+            async def flood() -> None:
+                with contextlib.suppress(OSError):
+                    for _ in range(100):
+                        await ends.client.send(b"\x83\x00" + bytes(10_000))
+                    ends.client.end_stream()
+
+            nursery.start_soon(flood)
+            assert await ends.client.hear_close() == (1002, "Protocol error")
+            ends.upstream.end_stream()
+
+    async def test_message_too_big(self) -> None:
+        """The sender of a message that is too big hears 1009, the peer 1001, and the message is never begun."""
+        async with relaying(evolve(TERMS, max_message_bytes=10)) as ends:
+            await ends.client.say(TEXT, bytes(11))
+            assert await ends.client.hear_close() == (1009, "Message too big")
+            ends.client.end_stream()
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.MESSAGE_TOO_BIG
+
+    async def test_upstream_message_too_big(self) -> None:
+        """The same the other way round."""
+        async with relaying(evolve(TERMS, max_message_bytes=10)) as ends:
+            await ends.upstream.say(TEXT, bytes(11))
+            assert await ends.client.hear_close() == (1001, "Upstream message too big")
+            ends.client.end_stream()
+            assert (await ends.upstream.hear_close())[0] == 1009
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.UPSTREAM_MESSAGE_TOO_BIG
+
+
+class TestGoodbye:
+    async def test_from_outside(self) -> None:
+        """`end` tells both sides and waits for their answers."""
+        async with relaying(evolve(TERMS, close_timeout_seconds=5)) as ends:
+            ends.relay.end(Cause.DRAINING)
+            assert await ends.client.hear_close() == (1012, "Service restart")
+            assert await ends.upstream.hear_close() == (1001, "")
+            assert not ends.done.is_set()
+            await ends.client.say(TEXT, b"not heard any more")
+            await ends.client.say_close(1012)
+            await ends.upstream.say_close(1001)
+            assert await ends.client.read_to_end() == b""
+            assert await ends.upstream.read_to_end() == b""
+        assert ends.relay.cause is Cause.DRAINING
+
+    async def test_before_it_runs(self) -> None:
+        """A relay that is ended before it runs says goodbye all the same."""
+        async with relaying(prepare=lambda relay: relay.end(Cause.DRAINING)) as ends:
+            assert await ends.client.hear_close() == (1012, "Service restart")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    async def test_waits_for_the_end_of_a_frame(self) -> None:
+        """Inside a frame the goodbye waits for its end, and forwards not a byte more."""
+        frame = build_frame(BINARY, bytes(100), masked=False)
+        async with relaying() as ends:
+            await ends.upstream.send(frame[:50])
+            assert await ends.client.read(50) == frame[:50]
+            ends.relay.end(Cause.IDLE)
+            await wait_all_tasks_blocked(0.01)
+            await ends.upstream.send(frame[50:] + frame)
+            assert await ends.client.read(52) == frame[50:]
+            assert await ends.client.hear_close() == (1001, "Idle timeout")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    async def test_waits_in_vain(self) -> None:
+        """If the frame does not end in time, the connection is cut without a Close."""
+        frame = build_frame(BINARY, bytes(100), masked=False)
+        async with relaying() as ends:
+            await ends.upstream.send(frame[:50])
+            assert await ends.client.read(50) == frame[:50]
+            ends.relay.end(Cause.IDLE)
+            assert await ends.client.read_to_end() == b""
+
+    async def test_first_cause_counts(self) -> None:
+        """Whatever comes later does not change why it ended."""
+        async with relaying() as ends:
+            ends.relay.end(Cause.IDLE, "client")
+            ends.relay.end(Cause.DRAINING)
+            assert (await ends.client.hear_close())[0] == 1001
+        assert ends.relay.cause is Cause.IDLE
+        assert ends.relay.detail == "client"
+
+
+class TestMqtt:
+    @pytest.mark.parametrize(("level", "connack"), [(3, b"\x20\x02\x00\x03"), (4, b"\x20\x02\x00\x03")])
+    async def test_connack_first(self, level: int, connack: bytes) -> None:
+        """A client that still waits for its CONNACK gets one, then the Close."""
+        async with relaying(greeting=mqtt(level)) as ends:
+            ends.upstream.end_stream()
+            assert await ends.client.hear() == (BINARY, True, connack)
+            assert await ends.client.hear_close() == (1011, "Upstream connection lost")
+            ends.client.end_stream()
+
+    async def test_connack_first_5(self) -> None:
+        """In MQTT 5 too, with its own code."""
+        async with relaying(greeting=mqtt(5)) as ends:
+            ends.upstream.end_stream()
+            opcode, _, packet = await ends.client.hear()
+            assert (opcode, packet[0], packet[3]) == (BINARY, 0x20, 0x88)
+            assert (await ends.client.hear_close())[0] == 1011
+            ends.client.end_stream()
+
+    async def test_no_disconnect_before_mqtt_5(self) -> None:
+        """After its CONNACK a 3.1.1 client hears the Close only: its protocol has no more to say."""
+        async with relaying(greeting=mqtt(4)) as ends:
+            await ends.upstream.say(BINARY, CONNACK_3)
+            await ends.client.hear()
+            ends.relay.end(Cause.DRAINING)
+            assert await ends.client.hear_close() == (1012, "Service restart")
+            ends.client.end_stream()
+
+    async def test_disconnect(self) -> None:
+        """An MQTT 5 client in mid-session hears a DISCONNECT first."""
+        async with relaying(greeting=mqtt(5)) as ends:
+            await ends.upstream.say(BINARY, CONNACK_5)
+            await ends.client.hear()
+            ends.relay.end(Cause.DRAINING)
+            opcode, _, packet = await ends.client.hear()
+            assert (opcode, packet[0], packet[2]) == (BINARY, 0xE0, 0x8B)
+            assert await ends.client.hear_close() == (1012, "Service restart")
+            ends.client.end_stream()
+
+    async def test_disconnect_waits_for_the_packet(self) -> None:
+        """It waits for the end of the message and of the packet, which may be a later message."""
+        publish = b"\x30\x06\x00\x01tabc"
+        async with relaying(greeting=mqtt(5)) as ends:
+            await ends.upstream.say(BINARY, CONNACK_5 + publish[:3])
+            await ends.client.hear()
+            ends.relay.end(Cause.DRAINING)
+            await wait_all_tasks_blocked(0.01)
+            await ends.upstream.say(BINARY, publish[3:5], fin=False)
+            await ends.upstream.say(CONTINUATION, publish[5:], fin=False)
+            await ends.upstream.say(CONTINUATION, b"")
+            await ends.upstream.say(BINARY, publish)
+            assert await ends.client.hear() == (BINARY, False, publish[3:5])
+            assert await ends.client.hear() == (CONTINUATION, False, publish[5:])
+            assert await ends.client.hear() == (CONTINUATION, True, b"")
+            _, _, packet = await ends.client.hear()
+            assert packet[0] == 0xE0
+            assert (await ends.client.hear_close())[0] == 1012
+            ends.client.end_stream()
+
+    async def test_no_disconnect_inside_a_packet(self) -> None:
+        """If the packet does not end in time, the Close comes without a DISCONNECT."""
+        async with relaying(greeting=mqtt(5)) as ends:
+            await ends.upstream.say(BINARY, CONNACK_5 + b"\x30\x06")
+            await ends.client.hear()
+            ends.relay.end(Cause.DRAINING)
+            assert await ends.client.hear_close() == (1012, "Service restart")
+            ends.client.end_stream()
+
+    @pytest.mark.parametrize("level", [3, 4, 5])
+    async def test_will_is_kept_on_drain(self, level: int) -> None:
+        """A drain takes leave of the broker for a client with a will, so that the will does not fire."""
+        async with relaying(greeting=mqtt(level, will=True)) as ends:
+            await ends.client.say(BINARY, b"\xc0")
+            await ends.upstream.hear()
+            ends.relay.end(Cause.DRAINING)
+            await wait_all_tasks_blocked(0.01)
+            await ends.client.say(BINARY, b"\x00")
+            await ends.upstream.hear()
+            assert await ends.upstream.hear() == (BINARY, True, b"\xe0\x00")
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+            ends.client.end_stream()
+
+    async def test_will_fires_otherwise(self) -> None:
+        """Any other end of the gateway's making drops the broker without a DISCONNECT."""
+        async with relaying(greeting=mqtt(5, will=True)) as ends:
+            ends.relay.end(Cause.IDLE)
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+            ends.client.end_stream()
+
+
+class TestPings:
+    QUICK = evolve(TERMS, pace=Pace(ping_seconds=0.05, idle_seconds=0.4))
+
+    async def test_idle(self) -> None:
+        """A side that answers nothing is pinged, and then idle; the other side's pongs keep only itself alive."""
+        async with relaying(self.QUICK) as ends, trio.open_nursery() as nursery:
+
+            async def answer() -> None:
+                with contextlib.suppress(EOFError, AssertionError, OSError):
+                    while True:
+                        opcode, _, payload = await ends.upstream.hear()
+                        if opcode == PING:
+                            await ends.upstream.say(PONG, payload)
+
+            nursery.start_soon(answer)
+            opcode, _, payload = await ends.client.hear()
+            assert (opcode, len(payload)) == (PING, 8)
+            assert await ends.client.hear_close() == (1001, "Idle timeout")
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.IDLE
+        assert ends.relay.detail == "client"
+
+    async def test_our_pong_is_cut_out(self) -> None:
+        """The answer to our ping goes no further, every other pong passes; data around it is whole."""
+        async with relaying(self.QUICK) as ends:
+            _, _, payload = await ends.client.hear()
+            wire = (
+                build_frame(TEXT, b"a", masked=True)
+                + build_frame(PONG, payload, masked=True)
+                + build_frame(PONG, b"mine", masked=True)
+                + build_frame(TEXT, b"b", masked=True)
+            )
+            await ends.client.send(wire)
+            heard = [await ends.upstream.hear() for _ in range(4)]
+            assert [frame for frame in heard if frame[0] != PING] == [
+                (TEXT, True, b"a"),
+                (PONG, True, b"mine"),
+                (TEXT, True, b"b"),
+            ]
+            ends.client.end_stream()
+
+    async def test_no_ping_beside_another_ones(self) -> None:
+        """While a ping that was passed on is unanswered, none of ours goes out: its pong could be lost."""
+        async with relaying(self.QUICK) as ends:
+            await ends.client.say(PING, b"theirs")
+            opcode, _, payload = await ends.upstream.hear()
+            assert (opcode, payload) == (PING, b"theirs")
+            with trio.move_on_after(0.15):
+                while (await ends.client.hear())[0] == PING:
+                    await ends.client.say(TEXT, b"alive")
+            heard = [await ends.upstream.hear()]
+            assert heard[0][0] == TEXT
+            await ends.upstream.say(PONG, b"theirs")
+            await ends.upstream.say(TEXT, b"now")
+            with trio.fail_after(5):
+                while (await ends.upstream.hear())[0] != PING:
+                    pass
+            ends.client.end_stream()
+
+    async def test_ping_inside_a_frame(self) -> None:
+        """A ping of ours waits for the end of the frame that is passing."""
+        frame = build_frame(BINARY, bytes(100), masked=False)
+        async with relaying(self.QUICK) as ends:
+            await ends.upstream.send(frame[:50])
+            assert await ends.client.read(50) == frame[:50]
+            await trio.sleep(0.1)
+            await ends.upstream.send(frame[50:] + frame)
+            assert await ends.client.read(52) == frame[50:]
+            assert (await ends.client.hear())[0] == PING
+            assert await ends.client.read(len(frame)) == frame
+            ends.client.end_stream()
+
+    async def test_who_is_not_read_is_not_idle(self) -> None:
+        """A side that the gateway does not read, because the other takes nothing, is not idle."""
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=0.3), write_timeout_seconds=0.8)
+        async with relaying(terms) as ends:
+            with trio.move_on_after(0.6):
+                await ends.upstream.send(build_frame(BINARY, bytes(30_000_000), masked=False))
+            assert ends.relay.to_client.blocked
+            await ends.client.say(TEXT, b"alive")
+            await ends.done.wait()
+        assert ends.relay.cause in {Cause.TOO_SLOW, Cause.IDLE}
+        assert ends.relay.detail != "upstream"

@@ -48,9 +48,7 @@ def test_never() -> None:
     assert look(never, 1e9, heard_at=0, pinged_at=-math.inf, may_ping=True) == Look(Due.NOTHING, math.inf)
 
 
-@given(
-    st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.booleans(), st.floats(0.1, 100), st.floats(0.1, 100)
-)
+@given(st.floats(0, 1e6), st.floats(0, 1e6), st.floats(0, 1e6), st.booleans(), st.floats(0.1, 100), st.floats(0.1, 100))
 def test_always_looks_ahead(
     now: float, heard_at: float, pinged_at: float, may_ping: bool, ping_seconds: float, idle_seconds: float
 ) -> None:

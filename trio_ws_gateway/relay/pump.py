@@ -111,6 +111,11 @@ class Pump:
     def messages(self) -> int:
         return self.scanner.messages
 
+    @property
+    def _has_room(self) -> bool:
+        """The target is there and has taken all that it was sent."""
+        return not self._unsent and self.ended is not Ended.TARGET_LOST
+
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
         for _ in range(READS_PER_STEP):
@@ -149,27 +154,36 @@ class Pump:
         if self._alarm is not None:
             self._alarm.cancel()
 
-    async def conclude(self, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool]) -> bool:
+    async def conclude(
+        self, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool], patience_seconds: float
+    ) -> bool:
         """Say the last words to the target; whether ``close`` was said. ``run`` must have ended for good.
 
         ``words`` is a data frame, so it needs the end of a message and of the protocol's packet; ``close`` needs
-        the end of a frame. Up to there, and no further, more is forwarded. The caller sets the deadline.
+        the end of a frame. Up to there, and no further, more is forwarded, for ``patience_seconds``: then
+        what has not found its boundary is not said.
         """
         self._inserts = b""
         if self.ended is Ended.CLOSE:
             return False  # the source has had its own last word
-        if words and await self._reach(lambda: not self.scanner.fragmented and at_packet_boundary()):
-            self._send(memoryview(words))
-        if not await self._reach(lambda: True) or not close:
+        with trio.move_on_after(patience_seconds):
+            if words and await self._reach(lambda: not self.scanner.fragmented and at_packet_boundary()):
+                self._send(memoryview(words))
+            await self._reach(lambda: True)
+        if not close or self.scanner.inside or not self._has_room:
             return False
         self._send(memoryview(close))
-        await self._flush()
-        return not self._unsent and self.ended is not Ended.TARGET_LOST
+        with trio.move_on_after(patience_seconds):
+            await self._flush()
+        return self._has_room
 
     async def hear_close(self) -> None:
         """Hear the source out, forwarding nothing: until its Close, its end of stream, or the caller's deadline."""
         self.scanner.own_ping = None
-        while self.ended is None:
+        while self.ended not in {Ended.CLOSE, Ended.SOURCE_LOST}:
+            if self.ended in {Ended.ILLEGAL, Ended.TOO_BIG}:  # nobody knows where its frames begin
+                await linger(self.source, math.inf)
+                return
             try:
                 size = self._receive(READ_BYTES)
             except WOULD_BLOCK:
@@ -180,8 +194,6 @@ class Pump:
             self._kept = bytes(self._buffer[passed:total])
             if self.scanner.found:
                 self.ended = OF_FOUND[self.scanner.found]
-        if self.ended in {Ended.ILLEGAL, Ended.TOO_BIG}:
-            await linger(self.source, math.inf)
 
     async def _rest(self, need: Need) -> None:
         """Wait for what a step said that it needs; for ``ROOM`` and ``END`` the loop of ``run`` knows what to do."""
@@ -299,7 +311,7 @@ class Pump:
         """Forward up to the end of a frame where ``at_boundary`` holds; whether there is one."""
         while True:
             await self._flush()
-            if self._unsent or self.ended is Ended.TARGET_LOST:
+            if not self._has_room:
                 return False
             if not self.scanner.inside and at_boundary():
                 return True

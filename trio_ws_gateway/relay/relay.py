@@ -103,13 +103,13 @@ class Relay:
 
         self.to_upstream = pump(client, upstream, to_upstream, from_client)
         self.to_client = pump(upstream, client, to_client, from_upstream)
-        self._client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
-        self._upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
+        self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
+        self.upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
 
     @property
     def welcomed(self) -> bool:
         """The upstream's first answer has passed to the client."""
-        walker = self._client.walker
+        walker = self.client.walker
         return walker.connack_seen if walker is not None else self.to_client.bytes > 0
 
     @property
@@ -188,7 +188,7 @@ class Relay:
         while True:
             now = trio.current_time()
             again_at = math.inf
-            for side in (self._client, self._upstream):
+            for side in (self.client, self.upstream):
                 if side.hears.ended:
                     continue
                 heard_at = now if side.hears.blocked else side.hears.heard_at  # who is not read is not idle
@@ -213,13 +213,13 @@ class Relay:
         told: set[Side] = set()
 
         async def tell(side: Side, words: bytes, close: bytes) -> None:
-            if await side.says.conclude(close, words, side.at_packet_boundary):
+            patience = self._terms.control_timeout_seconds
+            if await side.says.conclude(close, words, side.at_packet_boundary, patience):
                 told.add(side)
 
-        with trio.move_on_after(self._terms.control_timeout_seconds):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(tell, self._client, words, close)
-                nursery.start_soon(tell, self._upstream, leave, drop)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(tell, self.client, words, close)
+            nursery.start_soon(tell, self.upstream, leave, drop)
         with trio.move_on_after(self._terms.close_timeout_seconds):
             async with trio.open_nursery() as nursery:
                 for side in told:

@@ -92,7 +92,6 @@ class FrameScanner:
         "_meanings",
         "_message_bytes",
         "_offset",
-        "_walker",
         "cut",
         "detail",
         "found",
@@ -101,6 +100,7 @@ class FrameScanner:
         "own_ping",
         "ping_passed",
         "pong_passed",
+        "walker",
     )
 
     def __init__(
@@ -115,7 +115,7 @@ class FrameScanner:
         self._header = 6 if masked else 2
         self._limit = max_message_bytes
         self._compressed = BETWEEN_COMPRESSED if compressed else BETWEEN_MESSAGES
-        self._walker = walker
+        self.walker = walker
         self._meanings = self._compressed
         self._message_bytes = 0
         self._mask: bytes | None = None
@@ -142,41 +142,45 @@ class FrameScanner:
         """
         self.found = None
         at = self.inside
-        if at and self._walker is not None:
+        if at and self.walker is not None:
             end = min(at, size)
-            self._walker.feed(view, 0, end, self._mask, self._offset)
+            self.walker.feed(view, 0, end, self._mask, self._offset)
             self._offset += end
         masked, meanings, limit, walker, messages = (
             self._masked,
             self._meanings,
             self._limit,
-            self._walker,
+            self.walker,
             self.messages,
         )
         while at + 2 <= size:
             second = view[at + 1]
+            meaning = meanings[view[at]]
+            if meaning == ILLEGAL or (second > 127) is not masked:
+                self._stop(Found.ILLEGAL, fault(view[at], second, fragmented=self.fragmented, masked=masked))
+                break
             length = second & 0x7F
             payload = at + self._header
             if length > LONGEST_CONTROL:
+                if meaning == CONTROL:
+                    self._stop(Found.ILLEGAL, "a control frame of more than 125 bytes")
+                    break
                 extended = 2 if length == 126 else 8
                 payload += extended
                 if payload > size:
                     break
                 length = int.from_bytes(view[at + 2 : at + 2 + extended], "big")
+                if length >= NO_LIMIT:
+                    self._stop(Found.ILLEGAL, "a length with its highest bit set")
+                    break
             elif payload > size:
                 break
-            meaning = meanings[view[at]]
-            if (second > 127) is not masked or length >= NO_LIMIT:
-                meaning = ILLEGAL
             if meaning == WHOLE:
                 if length > limit:
                     self._stop(Found.TOO_BIG, f"a message of {length} bytes")
                     break
                 messages += 1
             elif meaning == CONTROL:
-                if length > LONGEST_CONTROL:
-                    self._stop(Found.ILLEGAL, "a control frame of more than 125 bytes")
-                    break
                 if payload + length > size:
                     break
                 found = self._control(view, at, payload, length)
@@ -186,9 +190,6 @@ class FrameScanner:
                 if found is Found.CLOSE:
                     break
                 continue
-            elif meaning == ILLEGAL:
-                self._stop(Found.ILLEGAL, fault(view[at], second, fragmented=self.fragmented, masked=masked))
-                break
             else:
                 before = 0 if meaning == BEGINS else self._message_bytes
                 if before + length > limit:
@@ -243,12 +244,8 @@ def fault(first: int, second: int, *, fragmented: bool, masked: bool) -> str:
     if opcode not in {CONTINUATION, TEXT, BINARY, CLOSE, PING, PONG}:
         return f"reserved opcode {opcode}"
     if opcode >= CLOSE:
-        return "a fragmented control frame" if not first & 0x80 else "a length with its highest bit set"
-    if opcode == CONTINUATION and not fragmented:
-        return "a continuation of nothing"
-    if opcode != CONTINUATION and fragmented:
-        return "a new message inside a fragmented one"
-    return "a length with its highest bit set"
+        return "a fragmented control frame"
+    return "a new message inside a fragmented one" if fragmented else "a continuation of nothing"
 
 
 def masked_with(payload: bytes, key: bytes) -> bytes:
