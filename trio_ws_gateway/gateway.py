@@ -216,6 +216,7 @@ def _services(settings: Settings, gateway: Gateway) -> Services:
             pace=Pace(
                 ping_seconds=settings.ws_ping_interval_seconds or math.inf,
                 idle_seconds=settings.ws_idle_timeout_seconds,
+                data_idle_seconds=settings.ws_data_idle_timeout_seconds or math.inf,
             ),
             write_timeout_seconds=settings.ws_write_timeout_seconds,
             control_timeout_seconds=settings.ws_control_timeout_seconds,

@@ -14,7 +14,6 @@ from base64 import b64encode
 from collections.abc import Callable
 from functools import partial
 
-import outcome
 import structlog
 import trio
 from attrs import frozen
@@ -73,13 +72,13 @@ class Session:
         self._client = client
         self._services = services
         self._settings = services.settings
-        self._peer = peer
-        self._address = peer  # or the one that a trusted proxy forwards for
+        self._peer = client_address(peer, (), services.settings.trusted_proxies)
+        self._address = self._peer  # or the one that a trusted proxy forwards for
         self._began_at = trio.current_time()
         self._scope = trio.CancelScope()  # of everything before the relay
         self._ended_by: Cause | None = None
         self._ahead = bytearray()  # what the client has sent that nobody has taken yet
-        self._request: Request | None = None
+        self._head_only = False  # the request is a HEAD
         self._switched = False  # the 101 has been sent
         self._identity: Identity | None = None
         self._token: str | None = None
@@ -105,10 +104,10 @@ class Session:
             leg.configure(self._client, user_timeout_seconds=self._settings.ws_idle_timeout_seconds)
             with self._scope:
                 await self._open()
-            if self._ended_by is not None and self._relay is None:
-                raise Refused(self._ended_by)
             if self._relay is not None:
                 await self._run_relay(self._relay)
+            elif self._ended_by is not None:
+                raise Refused(self._ended_by)
         except Refused as refused:
             await self._refuse(refused)
         except OSError as error:
@@ -162,6 +161,8 @@ class Session:
             from_upstream=dialled.rest,
             compressed=dialled.accepted.extensions is not None,
         )
+        if self._ended_by is not None:  # too late to cancel what has no checkpoint left
+            self._relay.end(self._ended_by)
 
     async def _read_head(self) -> Request:
         seen = 0
@@ -173,8 +174,9 @@ class Session:
                     raise Refused(Cause.CLIENT_LOST, "before the end of its request")
             head = bytes(self._ahead[:end])
             del self._ahead[:end]
-            self._request = parse_request(head)
-            return self._request
+            request = parse_request(head)
+            self._head_only = request.method == "HEAD"
+            return request
         raise Refused(Cause.NOTHING_SAID, "no whole request head in time")
 
     def _admit(self, request: Request) -> Upgrade:
@@ -283,18 +285,23 @@ class Session:
         )
         count_retry = services.metrics.proxy_retries.labels(greeting.protocol).inc
         dial = partial(services.dialler.dial, url, introduction.request, introduction.check, count_retry)
-        got: outcome.Outcome[Dialled[Accepted]] | None = None
+        dialled: Dialled[Accepted] | None = None
+        failure: Exception | None = None  # raised after the nursery, which would wrap it in a group
         began_at = trio.current_time()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_client, nursery.cancel_scope)
-            got = await outcome.acapture(dial)
-            if isinstance(got, outcome.Value):
-                self._upstream = got.value.sock
+            try:
+                dialled = await dial()
+                self._upstream = dialled.sock
+            except Exception as error:
+                failure = error
             nursery.cancel_scope.cancel()
-        if got is None:
+        if failure is not None:
+            raise failure
+        if dialled is None:
             raise Refused(Cause.CLIENT_LOST, "while its upstream was dialled")
         services.metrics.dial_seconds.labels(greeting.protocol).observe(trio.current_time() - began_at)
-        return got.unwrap()
+        return dialled
 
     async def _watch_client(self, scope: trio.CancelScope) -> None:
         """Take what the client sends ahead, up to a bound, and cancel ``scope`` when it leaves."""
@@ -336,9 +343,10 @@ class Session:
                 words = self._greeting.farewell(cause, welcomed=False) if self._greeting else refused.last_words
                 await self._answer(b"".join(farewell.to_client(cause, words)))
             elif cause.row.http is not None:
-                head_only = self._request is not None and self._request.method == "HEAD"
                 retry_after = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
-                await self._answer(farewell.http_refusal(cause, retry_after_seconds=retry_after, head_only=head_only))
+                await self._answer(
+                    farewell.http_refusal(cause, retry_after_seconds=retry_after, head_only=self._head_only)
+                )
         self._record(cause, refused.detail)
 
     def _record(self, cause: Cause, detail: str) -> None:

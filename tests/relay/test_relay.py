@@ -101,7 +101,7 @@ async def relaying(
         assert done.is_set(), "the relay did not end"
 
 
-def mqtt(level: int, *, will: bool = False) -> Greeting:
+def mqtt(level: int, *, will: bool = False) -> MqttGreeting:
     """The greeting of a real CONNECT."""
     connect = Connect(level=level, client_id="c", will=Will(topic="gone", payload=b"bye") if will else None)
     adapter = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=1000)
@@ -569,6 +569,14 @@ class TestMqtt:
             ends.upstream.end_stream()
             ends.client.end_stream()
 
+    async def test_will_fires_on_drain_where_configured(self) -> None:
+        """A gateway that is told to lets the wills fire."""
+        async with relaying(greeting=evolve(mqtt(4, will=True), keeps_will=False)) as ends:
+            ends.relay.end(Cause.DRAINING)
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+            ends.client.end_stream()
+
     async def test_will_fires_otherwise(self) -> None:
         """Any other end of the gateway's making drops the broker without a DISCONNECT."""
         async with relaying(greeting=mqtt(5, will=True)) as ends:
@@ -599,6 +607,21 @@ class TestPings:
             ends.client.end_stream()
         assert ends.relay.cause is Cause.IDLE
         assert ends.relay.detail == "client"
+
+    async def test_no_data(self) -> None:
+        """Where a limit on silence of data is set, a session without messages ends, pings and pongs or not."""
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf, data_idle_seconds=0.3))
+        async with relaying(terms) as ends:
+            began_at = trio.current_time()
+            await trio.sleep(0.15)
+            await ends.client.say(TEXT, b"data")
+            await trio.sleep(0.1)
+            await ends.client.say(PING, b"")
+            assert await ends.client.hear_close() == (1001, "Idle timeout")
+            assert trio.current_time() - began_at >= 0.45
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert ends.relay.detail == "no data"
 
     async def test_our_pong_is_cut_out(self) -> None:
         """The answer to our ping goes no further, every other pong passes; data around it is whole."""

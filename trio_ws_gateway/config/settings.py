@@ -105,7 +105,6 @@ class Settings:
         "0",
         kinds.SECONDS,
         "A session in which no data passed for so long ends, pings or not; 0: never (a quiet subscriber is healthy).",
-        works_for=(0.0,),
     )
     ws_write_timeout_seconds: float = setting(
         "10", kinds.POSITIVE_SECONDS, "A peer that takes nothing for so long while data waits for it is cut."
@@ -222,7 +221,6 @@ class Settings:
         "suppress",
         choice("suppress", "fire"),
         "Whether the wills of MQTT clients fire when the gateway drains.",
-        works_for=("suppress",),
     )
 
     # Observing

@@ -42,12 +42,16 @@ def _connack(level: int, cause: Cause) -> bytes:
 
 @frozen(kw_only=True)
 class MqttGreeting:
-    """A CONNECT, and the ``rest`` of the payload that it came in."""
+    """A CONNECT, and the ``rest`` of the payload that it came in.
+
+    ``keeps_will``: a will does not fire where the cause of the end says that it need not.
+    """
 
     connect: Connect
     rest: bytes = field(default=b"", repr=False)
     credentials: MqttCredentials
     binding: Binding
+    keeps_will: bool = True
 
     @property
     def protocol(self) -> str:
@@ -95,7 +99,8 @@ class MqttGreeting:
             raise Refused(Cause.FORBIDDEN, f"the token makes no legal CONNECT: {error}") from None
 
     def walkers(self) -> tuple[PacketWalker | None, PacketWalker | None]:
-        return PacketWalker() if self.has_will else None, PacketWalker() if self.connect.level == 5 else None
+        leaves = self.has_will and self.keeps_will
+        return PacketWalker() if leaves else None, PacketWalker() if self.connect.level == 5 else None
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         """CONNACK to a client that waits for one; afterwards DISCONNECT, which a server has since MQTT 5."""
@@ -106,7 +111,8 @@ class MqttGreeting:
         return disconnect(level, code) if level == 5 and code is not None else b""
 
     def leave(self, cause: Cause) -> bytes:
-        return disconnect(self.connect.level) if self.has_will and not cause.row.fires_will else b""
+        keeps = self.has_will and self.keeps_will and not cause.row.fires_will
+        return disconnect(self.connect.level) if keeps else b""
 
 
 class MqttAdapter:
@@ -115,6 +121,7 @@ class MqttAdapter:
     A client that offers one of the subprotocols is an MQTT client for sure, and what is wrong with its CONNECT is
     said; another one is from its protocol name on. ``username_claim``: ``sub`` or ``preferred_username``.
     ``client_id_prefix``: may hold the same two in braces; see ``Binding``. ``max_connect_bytes``: of the whole packet.
+    ``keeps_wills``: no will fires because the gateway drains.
     """
 
     name = NAME
@@ -127,6 +134,7 @@ class MqttAdapter:
         username_claim: str | None = None,
         client_id_prefix: str | None = None,
         max_connect_bytes: int,
+        keeps_wills: bool = True,
     ) -> None:
         """Raises ``ValueError`` for a prefix with an unknown placeholder."""
         self._credentials = credentials
@@ -135,6 +143,7 @@ class MqttAdapter:
             client_id_prefix=Template.parse(client_id_prefix) if client_id_prefix else None,
         )
         self._max_connect_bytes = max_connect_bytes
+        self._keeps_wills = keeps_wills
 
     def recognise(self, opening: Opening) -> MqttGreeting | Verdict:
         """``MORE`` while the payload is the beginning of a CONNECT, be it one byte; a raw client that says no more than
@@ -167,5 +176,9 @@ class MqttAdapter:
                 words = connack(head.level, IDENTIFIER_REJECTED)
             raise Refused(Cause.BAD_FIRST_MESSAGE, str(error), last_words=words) from None
         return MqttGreeting(
-            connect=connect, rest=payload[head.length :], credentials=self._credentials, binding=self._binding
+            connect=connect,
+            rest=payload[head.length :],
+            credentials=self._credentials,
+            binding=self._binding,
+            keeps_will=self._keeps_wills,
         )

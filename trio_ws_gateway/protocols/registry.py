@@ -52,6 +52,7 @@ def standard_registry(settings: Settings) -> Registry:
                 username_claim=settings.mqtt_username_claim,
                 client_id_prefix=settings.mqtt_client_id_prefix,
                 max_connect_bytes=settings.ws_first_message_max_bytes,
+                keeps_wills=settings.mqtt_will_on_drain == "suppress",
             ),
             RawAdapter(),
         ]

@@ -43,6 +43,10 @@ class Side:
         self.pinged_at = -math.inf
         self._unanswered_seen = (0, 0)
 
+    def heard_at(self, now: float) -> float:
+        """When it was last heard. A side that is not read, because the other takes nothing, is not silent."""
+        return now if self.hears.blocked else self.hears.heard_at
+
     def ping(self) -> None:
         if self.hears.scanner.own_ping is None:
             self.hears.scanner.own_ping = os.urandom(8)
@@ -185,17 +189,22 @@ class Relay:
             self._scope.deadline = trio.current_time() + seconds
 
     async def _keep_time(self) -> None:
+        pace = self._terms.pace
+        messages, data_at = 0, trio.current_time()
         while True:
             now = trio.current_time()
-            again_at = math.inf
+            if (passed := self.to_upstream.messages + self.to_client.messages) != messages:
+                messages, data_at = passed, max(self.client.heard_at(now), self.upstream.heard_at(now))
+            again_at = data_at + pace.data_idle_seconds
+            if now >= again_at:
+                self.end(Cause.IDLE, "no data")
             for side in (self.client, self.upstream):
                 if side.hears.ended:
                     continue
-                heard_at = now if side.hears.blocked else side.hears.heard_at  # who is not read is not idle
                 seen = look(
-                    self._terms.pace,
+                    pace,
                     now,
-                    heard_at=heard_at,
+                    heard_at=side.heard_at(now),
                     pinged_at=side.pinged_at,
                     may_ping=not side.owes_a_pong,
                 )

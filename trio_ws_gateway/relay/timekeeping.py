@@ -4,6 +4,7 @@ Nobody pushes a deadline when a message passes. A session's time-keeper sleeps u
 moment at which something could be due, looks at what was heard since, and asks here.
 """
 
+import math
 from enum import Enum
 
 from attrs import frozen
@@ -17,10 +18,15 @@ class Due(Enum):
 
 @frozen(kw_only=True)
 class Pace:
-    """Seconds of silence after which a side is pinged, and after which it is idle. ``math.inf``: never."""
+    """Seconds of silence; ``math.inf``: never.
+
+    After ``ping_seconds`` a side is pinged, after ``idle_seconds`` it is idle. After ``data_idle_seconds``
+    without a message in either direction the session is idle, however alive both sides are.
+    """
 
     ping_seconds: float
     idle_seconds: float
+    data_idle_seconds: float = math.inf
 
 
 @frozen
