@@ -7,7 +7,7 @@ does as it is told; real brokers are in ``tests/integration``.
 import io
 import json
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -19,8 +19,10 @@ from tests.oidc_provider import OidcProvider
 from tests.tcp import Peer
 from trio_ws_gateway import gateway, leg, logs
 from trio_ws_gateway.config.loading import load
+from trio_ws_gateway.wire.frames import BINARY
 from trio_ws_gateway.wire.handshake import accept_key
 from trio_ws_gateway.wire.http import Request, Response, build_head, parse_request, parse_response
+from trio_ws_gateway.wire.mqtt import Connect, connack
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="  # RFC 6455 1.3
 HANDSHAKE = (
@@ -32,16 +34,32 @@ HANDSHAKE = (
 )
 
 
-def agree(request: Request) -> bytes:
-    """A 101 that chooses the first subprotocol on offer, and no extension."""
-    headers = [
-        ("Upgrade", "websocket"),
-        ("Connection", "Upgrade"),
-        ("Sec-WebSocket-Accept", accept_key(request.headers.get("sec-websocket-key") or "")),
-    ]
-    if offered := request.headers.tokens("sec-websocket-protocol"):
-        headers.append(("Sec-WebSocket-Protocol", offered[0]))
-    return build_head("HTTP/1.1 101 Switching Protocols", headers)
+Answer = Callable[[Request], bytes]
+
+
+def agreeing(changes: Mapping[str, str] | None = None, rest: bytes = b"") -> Answer:
+    """A 101 that chooses the first subprotocol on offer and no extension, and ``rest`` in the same segment.
+
+    ``changes`` are made to its headers; an empty value leaves one out.
+    """
+
+    def answer(request: Request) -> bytes:
+        headers = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": accept_key(request.headers.get("sec-websocket-key") or ""),
+            "Sec-WebSocket-Protocol": next(iter(request.headers.tokens("sec-websocket-protocol")), ""),
+            **(changes or {}),
+        }
+        kept = [(name, value) for name, value in headers.items() if value]
+        return build_head("HTTP/1.1 101 Switching Protocols", kept) + rest
+
+    return answer
+
+
+def answering(status_line: str) -> Answer:
+    """Just that, and no header."""
+    return lambda _request: build_head(status_line, [])
 
 
 @define
@@ -49,7 +67,7 @@ class Upstream:
     """A server whose connections the test takes one by one with ``next``. ``answer`` is what it says to a handshake."""
 
     port: int
-    answer: Callable[[Request], bytes] = agree
+    answer: Answer = field(factory=agreeing)
     requests: list[Request] = field(factory=list)
     connections: int = 0
     _taken: Any = field(factory=lambda: trio.open_memory_channel[Peer](100))
@@ -116,12 +134,54 @@ class House:
             await peer.send(build_head(f"GET {target} HTTP/1.1", [*fields, *headers]))
             yield peer, parse_response(await peer.read_until(b"\r\n\r\n"))
 
+    @asynccontextmanager
+    async def open(
+        self, *headers: tuple[str, str], token: str | None = None, target: str = "/ws"
+    ) -> AsyncIterator[Peer]:
+        """A client that has its 101."""
+        async with self.knock(*headers, token=token, target=target) as (client, answer):
+            assert answer.status == 101, answer
+            yield client
+
+    @asynccontextmanager
+    async def raw(self, *headers: tuple[str, str]) -> AsyncIterator[tuple[Peer, Peer]]:
+        """A raw session with a good token: the client and its upstream."""
+        async with self.open(*headers, token=self.provider.mint()) as client:
+            yield client, await self.upstream.next()
+
+    @asynccontextmanager
+    async def mqtt(self, connect: Connect, *, welcomed: bool = True) -> AsyncIterator[tuple[Peer, Peer]]:
+        """An MQTT session whose CONNECT has passed, and with ``welcomed`` its CONNACK: client and broker."""
+        async with self.open(("Sec-WebSocket-Protocol", "mqtt")) as client:
+            await client.say(BINARY, connect.to_bytes())
+            broker = await self.upstream.next()
+            await broker.hear()
+            if welcomed:
+                await broker.say(BINARY, connack(connect.level, 0))
+                await client.hear()
+            yield client, broker
+
+    def connect_packet(self, level: int = 4, **fields: Any) -> Connect:  # noqa: ANN401
+        """The CONNECT of a client whose password is a good token."""
+        given = {"client_id": "c-1", "username": "anybody", "password": self.provider.mint().encode(), **fields}
+        return Connect(level=level, **given)
+
+    async def refusal(
+        self, *headers: tuple[str, str], token: str | None = None, target: str = "/ws"
+    ) -> tuple[Response, dict[str, Any]]:
+        """Knock and be refused: the answer's head, and the problem that its body describes."""
+        async with self.knock(*headers, token=token, target=target) as (client, answer):
+            return answer, json.loads(await client.read_to_end())
+
     async def get(self, target: str, method: str = "GET") -> tuple[Response, bytes]:
         """A plain request: the answer's head and body."""
+        return await self.ask(build_head(f"{method} {target} HTTP/1.1", [("Host", "gateway.example")]))
+
+    async def ask(self, request: bytes) -> tuple[Response, bytes]:
+        """Whatever bytes as a request: the answer's head and body."""
         async with self.connect() as peer:
-            await peer.send(build_head(f"{method} {target} HTTP/1.1", [("Host", "gateway.example")]))
-            response = parse_response(await peer.read_until(b"\r\n\r\n"))
-            return response, await peer.read_to_end()
+            await peer.send(request)
+            return parse_response(await peer.read_until(b"\r\n\r\n")), await peer.read_to_end()
 
     async def samples(self) -> dict[str, float]:
         """What ``/metrics`` says now, by name and labels as written."""
@@ -144,10 +204,18 @@ class House:
                 await trio.sleep(0.005)
         return lines[-1]
 
+    async def end(self) -> dict[str, Any]:
+        """The line of the one session of this house, let in or not, as soon as it has ended."""
+        with trio.fail_after(10):
+            while not (lines := self.lines("session ended") + self.lines("refused")):
+                await trio.sleep(0.005)
+        (line,) = lines
+        return line
+
 
 @asynccontextmanager
-async def house(**settings: str) -> AsyncIterator[House]:
-    """A running gateway with these settings on top of short time-outs; ready, unless there is no provider."""
+async def house(*, ready: bool = True, **settings: str) -> AsyncIterator[House]:
+    """A running gateway with these settings on top of short time-outs, entered when it is ``ready``."""
     output = io.StringIO()
     logs.configure(format="json", level="debug", file=output)
     async with OidcProvider().serving() as provider, trio.open_nursery() as nursery:
@@ -169,7 +237,7 @@ async def house(**settings: str) -> AsyncIterator[House]:
         port = await nursery.start(_serve, scope, environment)
         running = House(provider, upstream, port, scope, output)
         with trio.fail_after(10):
-            while environment["JWKS_URL"] and (await running.get("/readyz"))[1].strip() != b"ready":
+            while ready and (await running.get("/readyz"))[1].strip() != b"ready":
                 await trio.sleep(0.01)
         yield running
         nursery.cancel_scope.cancel()
