@@ -10,7 +10,9 @@ import math
 import resource
 import signal
 import socket
+import ssl
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import structlog
 import trio
@@ -20,6 +22,7 @@ from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
@@ -35,6 +38,7 @@ BACKLOG = 4096
 ACCEPTS_PER_TURN = 64  # then sessions have their turn
 EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 EXHAUSTED_PAUSE_SECONDS = 0.1
+EXHAUSTED_LOG_INTERVAL_SECONDS = 10.0
 LAG_INTERVAL_SECONDS = 1.0
 DRAIN_SHARE = 0.8  # of the drain time: over this part sessions are told, the rest is for their goodbyes
 
@@ -60,6 +64,7 @@ class Gateway:
 
     async def accept(self, listener: socket.socket, services: Services, nursery: trio.Nursery) -> None:
         """Accept until cancelled. The nursery runs the sessions."""
+        complain_at = -math.inf
         while True:
             await trio.lowlevel.wait_readable(listener)
             for _ in range(ACCEPTS_PER_TURN):
@@ -69,7 +74,9 @@ class Gateway:
                     break
                 except OSError as error:
                     if error.errno in EXHAUSTED:
-                        self.log.error("cannot accept", reason=error.strerror)
+                        if trio.current_time() >= complain_at:
+                            self.log.error("cannot accept", reason=error.strerror, sessions=len(self.sessions))
+                            complain_at = trio.current_time() + EXHAUSTED_LOG_INTERVAL_SECONDS
                         await trio.sleep(EXHAUSTED_PAUSE_SECONDS)
                     break  # else the client is gone already
                 nursery.start_soon(self._run_session, client, peer[0], services)
@@ -79,6 +86,8 @@ class Gateway:
         self.sessions[session] = None
         try:
             await session.run()
+        except Exception as error:  # it has dealt with what it expects; whatever this is, the others go on
+            self.log.error("fault", exc_info=error)
         finally:
             del self.sessions[session]
             if self.draining:
@@ -99,6 +108,8 @@ class Gateway:
             for session in told:
                 while session in self.sessions:
                     await self._departure.wait()
+        if left := sum(session in self.sessions for session in told):
+            self.log.warning("cut", sessions=left)
 
 
 async def serve(
@@ -109,7 +120,7 @@ async def serve(
 ) -> None:
     """Run a gateway until a signal ends it. Starts with the port that it listens on.
 
-    Raises ``OSError`` where the address cannot be listened on.
+    Raises ``OSError`` where the address cannot be listened on, and ``BadSettings`` for a file that will not do.
     """
     metrics = Metrics(max_identities=settings.metrics_max_identities)
     keys = _key_source(settings)
@@ -117,6 +128,9 @@ async def serve(
         metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
     gateway = Gateway(settings, metrics, keys, log)
     services = _services(settings, gateway)
+    for protocol in settings.upstream_urls.keys() - set(services.registry.protocols):
+        warning = f"UPSTREAM_{protocol.upper()}_URL is set, but no adapter is called `{protocol}`: nothing goes there"
+        log.warning("setting", warning=warning)
     _raise_descriptor_limit()
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await _listen(settings) as listener:
         async with trio.open_nursery() as root:
@@ -189,6 +203,14 @@ def _key_source(settings: Settings) -> KeySource | None:
     )
 
 
+def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_file)
+    except OSError as error:
+        reason = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+        raise BadSettings((Problem("UPSTREAM_CA_FILE", reason, "a file of certificates in PEM"),)) from None
+
+
 def _services(settings: Settings, gateway: Gateway) -> Services:
     authenticator = None
     if gateway.keys is not None:
@@ -206,7 +228,7 @@ def _services(settings: Settings, gateway: Gateway) -> Services:
         authenticator=authenticator,
         registry=standard_registry(settings),
         dialler=Dialler(
-            tls=tls_context(settings.upstream_ca_file),
+            tls=_upstream_tls(settings.upstream_ca_file),
             timeout_seconds=settings.ws_dial_timeout_seconds,
             retry_max=settings.ws_dial_retry_max,
             retry_interval_seconds=settings.ws_dial_retry_interval_seconds,

@@ -4,6 +4,7 @@ No token is ever logged, and this is the last line of defence: whatever looks li
 of every value, wherever it came from.
 """
 
+import contextlib
 import re
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,21 @@ def without_tokens(value: object) -> object:
 
 def _cut_tokens(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: without_tokens(value) for key, value in event.items()}
+
+
+class _Sink:
+    """A file that is full, or a pipe that nobody reads any more, costs log lines and not sessions."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, UnicodeError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
 
 
 def configure(*, format: str, level: str, file: TextIO | None = None) -> None:

@@ -122,6 +122,14 @@ def parse_env_file(text: str) -> dict[str, str]:
     return given
 
 
+def over_env_file(environ: Mapping[str, str], text: str) -> dict[str, str]:
+    """An environment on top of what an env file sets. An empty variable is unset, so it hides nothing of the file's.
+
+    Raises ``BadSettings``, as ``parse_env_file`` does.
+    """
+    return parse_env_file(text) | {name: value for name, value in environ.items() if _without_comment(value)}
+
+
 def _unquoted(text: str) -> str | None:
     """The value of a line in an env file; ``None`` where a quote is not closed, or followed by more."""
     if not text.startswith(("'", '"')):

@@ -19,6 +19,11 @@ class Registry:
     def __init__(self, adapters: Iterable[Adapter]) -> None:
         self._adapters = tuple(adapters)
 
+    @property
+    def protocols(self) -> tuple[str, ...]:
+        """The names of all adapters."""
+        return tuple(adapter.name for adapter in self._adapters)
+
     def adapter_for(self, offered: Sequence[str]) -> Adapter | None:
         """The adapter of the first offered subprotocol that belongs to one."""
         for name in offered:
