@@ -323,10 +323,12 @@ async def test_unknown_extensions(offer: str, passed: tuple[str, ...]) -> None:
 
 async def test_compression_switched_off() -> None:
     """WS_COMPRESSION=off declines: nothing is offered upstream, nothing answered."""
-    async with house(WS_COMPRESSION="off") as home:
-        async with home.knock((EXTENSIONS, DEFLATE), token=home.provider.mint()) as (_, answer):
-            assert home.upstream.requests[0].headers.all(EXTENSIONS) == ()
-            assert answer.headers.all(EXTENSIONS) == ()
+    async with (
+        house(WS_COMPRESSION="off") as home,
+        home.knock((EXTENSIONS, DEFLATE), token=home.provider.mint()) as (_, answer),
+    ):
+        assert home.upstream.requests[0].headers.all(EXTENSIONS) == ()
+        assert answer.headers.all(EXTENSIONS) == ()
 
 
 async def test_no_compression_where_the_101_comes_first() -> None:
