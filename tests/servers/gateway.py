@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,21 +18,36 @@ INHERITED = ("PATH", "HOME")
 MEASURING = "COVERAGE_"  # how coverage finds its way into the subprocess
 
 
+COMMAND = (sys.executable, "-m", "trio_ws_gateway", "serve")
+
+
+def inherited_environment() -> dict[str, str]:
+    """What a gateway gets of the tests' own environment."""
+    return {name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(MEASURING)}
+
+
 @frozen(kw_only=True)
 class Gateway:
     process: Process
     port: int
 
     @classmethod
-    def start(cls, directory: Path, environment: Mapping[str, str]) -> "Gateway":
-        """Start ``trio-ws-gateway serve`` on a free port of 127.0.0.1 and wait until it listens."""
-        inherited = {
-            name: value for name, value in os.environ.items() if name in INHERITED or name.startswith(MEASURING)
-        }
+    def start(
+        cls,
+        directory: Path,
+        environment: Mapping[str, str],
+        *,
+        arguments: Sequence[str | Path] = (),
+        launcher: Sequence[str | Path] = (),
+    ) -> "Gateway":
+        """Start ``trio-ws-gateway serve`` on a free port of 127.0.0.1 and wait until it listens.
+
+        ``arguments`` follow the command; ``launcher`` is a command that is given the whole one and becomes it.
+        """
         process = Process.start(
-            [sys.executable, "-m", "trio_ws_gateway", "serve"],
+            [*launcher, *COMMAND, *arguments],
             directory=directory,
-            environment={**inherited, "LISTEN": "127.0.0.1:0", **environment},
+            environment={**inherited_environment(), "LISTEN": "127.0.0.1:0", **environment},
             name="gateway",
         )
         try:
