@@ -80,6 +80,11 @@ class Greeting(Protocol):
     def names_the_client(self) -> bool:
         """Whether the upstream's handshake says who the client is, in headers."""
 
+    @property
+    def upstream_may_end_first(self) -> bool:
+        """An upstream that ends its stream without a Close may just have done what the client asked for in the
+        protocol's own words (MQTT: DISCONNECT). It is lost only if the client does not leave as well."""
+
     def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
         """The payload that the upstream hears in place of the opening.
 

@@ -80,6 +80,11 @@ class MqttGreeting:
         return False
 
     @property
+    def upstream_may_end_first(self) -> bool:
+        """Yes: Mosquitto does, after a DISCONNECT and after a CONNACK that refuses."""
+        return True
+
+    @property
     def has_will(self) -> bool:
         return self.connect.will is not None
 

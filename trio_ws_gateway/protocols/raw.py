@@ -40,6 +40,10 @@ class RawGreeting:
     def names_the_client(self) -> bool:
         return True
 
+    @property
+    def upstream_may_end_first(self) -> bool:
+        return False
+
     def for_upstream(self, identity: Identity | None, token: str | None) -> Unchanged:
         """Nothing if the opening was the credential; one that came beside the token that was verified is data."""
         consumed = self.credential is not None and token in (None, self.credential)

@@ -17,7 +17,7 @@ from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Greeting, Walker
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
-from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame
+from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame, close_frame
 
 
 @frozen(kw_only=True)
@@ -145,6 +145,8 @@ class Relay:
         self.cause = self.cause or self._likely
         if self.cause.row.close is not None:
             await self._say_goodbye(self.cause)
+        elif self.cause is Cause.CLOSED_BY_CLIENT and self.to_client.ended is Ended.SOURCE_LOST:
+            await self._answer_close()
         return self.cause
 
     async def _read(self) -> None:
@@ -173,6 +175,9 @@ class Relay:
                 self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.scanner.detail}")
             case Ended.TOO_BIG:
                 self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.scanner.detail)
+            case Ended.SOURCE_LOST if self.greeting.upstream_may_end_first:
+                self._likely = Cause.UPSTREAM_LOST
+                self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
             case Ended.SOURCE_LOST:
                 self.end(Cause.UPSTREAM_LOST)
             case Ended.TARGET_LOST:
@@ -214,6 +219,11 @@ class Relay:
                     side.ping()
                 again_at = min(again_at, seen.again_at)
             await trio.sleep_until(again_at)
+
+    async def _answer_close(self) -> None:
+        """The client has said Close to an upstream that is gone: answer in its place."""
+        close = close_frame(1000, masked=False)
+        await self.to_client.conclude(close, b"", lambda: True, self._terms.control_timeout_seconds)
 
     async def _say_goodbye(self, cause: Cause) -> None:
         """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
