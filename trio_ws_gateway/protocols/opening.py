@@ -25,6 +25,10 @@ from trio_ws_gateway.wire.frames import (
 # 20 kB that comes a byte a frame still fits.
 FRAMING_MAX_BYTES = 128 * 1024
 
+# What may stand in a Close frame (RFC 6455 7.4, and IANA's 1012 to 1014). We answer with what we hear, and must not
+# say what nobody may.
+CLOSE_CODES = frozenset({*range(1000, 1004), *range(1007, 1015), *range(3000, 5000)})
+
 
 class Heard(Enum):
     """What one step of the reader found."""
@@ -69,6 +73,8 @@ class OpeningReader:
         raw = self.rest[: frame.size]
         del self.rest[: frame.size]
         if frame.opcode == CLOSE:
+            if frame.payload and int.from_bytes(frame.payload[:2], "big") not in CLOSE_CODES:
+                raise Refused(Cause.ILLEGAL_FRAME, "a Close with an illegal code")
             self.reply = build_frame(CLOSE, frame.payload[:2], masked=False)
             return Heard.CLOSE
         if frame.opcode in {PING, PONG}:
