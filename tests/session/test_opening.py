@@ -166,6 +166,16 @@ async def test_close_without_a_code() -> None:
         assert await refused_with(client, home) == (1005, "")
 
 
+@pytest.mark.parametrize(
+    "payload", [b"\x03", b"\x00\x00", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x0b\xb7", b"\x13\x88"]
+)
+async def test_close_with_an_illegal_code(payload: bytes) -> None:
+    """Half a code, or one that must not be sent, is a protocol error and not answered with the same."""
+    async with house() as home, home.open() as client:
+        await client.say(CLOSE, payload)
+        assert await refused_with(client, home) == (1002, "Protocol error")
+
+
 @pytest.mark.parametrize("reset", [False, True])
 async def test_client_that_leaves_before_its_first_message(*, reset: bool) -> None:
     """A client that leaves without a Close before its first message is lost, and nothing is dialled."""
@@ -279,7 +289,7 @@ async def test_illegal_frame_before_the_first_message(frames: bytes) -> None:
     ],
 )
 async def test_bad_connect(opcode: int, message: bytes, words: bytes, reason: str) -> None:
-    """A client that offers MQTT and says no proper CONNECT is closed with 1002, after a CONNACK if its version has one."""
+    """A client that offers MQTT and says no proper CONNECT is closed with 1002, if possible after a CONNACK."""
     async with house() as home, home.open((PROTOCOL, "mqtt")) as client:
         await client.say(opcode, message)
         if words:
