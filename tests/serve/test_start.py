@@ -19,7 +19,7 @@ from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.wire.frames import BINARY, TEXT
 
 GO_ENV_FILE = Path(__file__).parents[1] / "config" / "go_gateway.env"
-KEYS = {"JWKS_URL": "http://127.0.0.1:9/certs"}
+NO_KEYS = "http://127.0.0.1:9/certs"  # an address is all that it takes to start
 
 
 def refused(
@@ -80,9 +80,9 @@ async def test_yaml_file(tmp_path: Path, way: str) -> None:
     path = tmp_path / "gateway.yaml"
     path.write_text("ws_path: /from-yaml\njwt_expected_audience: [broker, other]\nlog_level: warning\n")
     (tmp_path / ".env").write_text(f"GATEWAY_CONFIG={path}  # the file\n")
-    arguments: tuple[str | Path, ...] = {"option": ("--config", path), "env file": ("--env-file", ".env")}.get(way, ())
-    environment = {"GATEWAY_CONFIG": str(path)} if way == "environment" else {}
-    async with outside(tmp_path, arguments=arguments, **environment) as there:
+    arguments = {"option": ("--config", "gateway.yaml"), "env file": ("--env-file", ".env")}.get(way, ())
+    named = str(path) if way == "environment" else ""
+    async with outside(tmp_path, arguments=arguments, GATEWAY_CONFIG=named) as there:
         house = there.house
         async with house.knock(token=house.provider.mint(aud="broker"), target="/from-yaml") as (_, answer):
             assert answer.status == 101
@@ -122,7 +122,7 @@ def test_file_that_cannot_be_read(tmp_path: Path, option: str) -> None:
         (".", "cannot be read: Is a directory"),
         ("latin", "is not UTF-8"),
     ):
-        status, lines = refused((option, name), directory=tmp_path, **KEYS)
+        status, lines = refused((option, name), directory=tmp_path, JWKS_URL=NO_KEYS)
         assert status == 2
         assert lines == ["1 wrong setting:", f"  the {kind} file {name} {wrong}"]
 
@@ -131,7 +131,7 @@ def test_ca_file_without_certificates(tmp_path: Path) -> None:
     """An UPSTREAM_CA_FILE that holds no certificates is a wrong setting like any other."""
     path = tmp_path / "ca.pem"
     path.write_text("no certificates\n")
-    status, lines = refused(UPSTREAM_CA_FILE=str(path), **KEYS)
+    status, lines = refused(UPSTREAM_CA_FILE=str(path), JWKS_URL=NO_KEYS)
     assert status == 2
     assert lines == [
         "1 wrong setting:",
@@ -143,14 +143,14 @@ def test_address_in_use() -> None:
     """A port that is taken is named, with the reason, and the status is 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
-        status, lines = refused(LISTEN=address, **KEYS)
+        status, lines = refused(LISTEN=address, JWKS_URL=NO_KEYS)
     assert status == 1
     assert lines == [f"Error: cannot listen on {address}: Address already in use"]
 
 
 def test_address_that_is_not_ours() -> None:
     """A host name that nobody knows is named, and the status is 1."""
-    status, [line] = refused(LISTEN="nobody.invalid:0", **KEYS)
+    status, [line] = refused(LISTEN="nobody.invalid:0", JWKS_URL=NO_KEYS)
     assert status == 1
     assert line.startswith("Error: cannot listen on nobody.invalid:0: ")
 
@@ -199,7 +199,7 @@ def test_crash_shows_no_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         raise ValueError(f"cannot do with {token}")
 
     monkeypatch.setattr(gateway, "serve", serve)
-    result = CliRunner().invoke(cli.main, ["serve"], env={"JWKS_URL": "http://127.0.0.1:9/certs"})
+    result = CliRunner().invoke(cli.main, ["serve"], env={"JWKS_URL": NO_KEYS})
     assert result.exit_code == 1
     assert token not in result.output
     assert "cannot do with [token]" in result.output
