@@ -76,6 +76,9 @@ class Paho:
     def __exit__(self, *_: object) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        # paho closes its last sockets when it is freed, which a circle of references would put off to who knows when.
+        client = self._client
+        client.on_connect = client.on_subscribe = client.on_message = client.on_disconnect = None
 
     def connect(self) -> int | None:
         """Connect, and return the reason code of the CONNACK, or ``None`` if the connection ends without one."""
