@@ -1,0 +1,116 @@
+"""The client's connection until the relay takes it: heard, answered, watched, and shown out.
+
+Every read here has a deadline and a size. What a client sends ahead of its turn is kept, up to a
+bound, and belongs to whoever comes next. Knows nothing of what may be said and why: ``session`` does.
+"""
+
+import contextlib
+import socket
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import trio
+
+from trio_ws_gateway import leg
+from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.protocols.base import Greeting, Opening
+from trio_ws_gateway.protocols.opening import Heard, OpeningReader
+from trio_ws_gateway.wire.http import HEAD_LIMIT, Request, head_end, parse_request
+
+T = TypeVar("T")
+
+READ_BYTES = 64 * 1024  # also the most that is kept of what was sent ahead
+
+
+class Client:
+    """A connected client. The socket is the caller's to close. Methods raise ``OSError`` where it is gone."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.sock = sock
+        self._ahead = bytearray()
+
+    def take_ahead(self) -> bytes:
+        """What the client has sent and nobody has taken yet."""
+        ahead = bytes(self._ahead)
+        self._ahead.clear()
+        return ahead
+
+    async def read_head(self, seconds: float) -> Request:
+        """Its request. Raises ``Refused`` for one that is too slow, too big, malformed, or never whole."""
+        seen = 0
+        with trio.move_on_after(seconds):
+            while (end := head_end(self._ahead, seen)) is None:
+                if (seen := len(self._ahead)) > HEAD_LIMIT:
+                    raise Refused(Cause.HEAD_TOO_BIG)
+                await self._receive("before the end of its request")
+            head = bytes(self._ahead[:end])
+            del self._ahead[:end]
+            return parse_request(head)
+        raise Refused(Cause.NOTHING_SAID, "no whole request head in time")
+
+    async def hear(
+        self, reader: OpeningReader, understood: Callable[[Opening], Greeting | None], seconds: float
+    ) -> Greeting:
+        """Its first words: frames are read until they are understood. Pings and closes are answered here.
+
+        Raises ``Refused`` for a client that leaves, takes too long, or says what nobody takes.
+        """
+        reader.feed(self.take_ahead())
+        with trio.move_on_after(seconds):
+            while True:
+                match reader.step():
+                    case Heard.WORDS:
+                        if (greeting := understood(reader.opening)) is not None:
+                            return greeting
+                    case Heard.CONTROL:
+                        await self.say(reader.reply)
+                    case Heard.CLOSE:
+                        await self.say(reader.reply)
+                        raise Refused(Cause.CLOSED_BY_CLIENT, "before its first message")
+                    case None:
+                        await self._receive("before its first message")
+                        reader.feed(self.take_ahead())
+        raise Refused(Cause.NOTHING_SAID, "no whole first message in time")
+
+    async def unless_it_leaves(self, work: Callable[[], Awaitable[T]], meanwhile: str) -> T:
+        """The result of ``work``, which is cancelled where the client leaves first: ``Refused(CLIENT_LOST)``.
+
+        Whatever ``work`` opens must be somebody's to close before it returns.
+        """
+        results: list[T] = []
+        failure: Exception | None = None  # raised behind the nursery, which would wrap it in a group
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._watch, nursery.cancel_scope)
+            try:
+                results.append(await work())
+            except Exception as error:
+                failure = error
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+        if not results:
+            raise Refused(Cause.CLIENT_LOST, meanwhile)
+        return results[0]
+
+    async def say(self, data: bytes) -> None:
+        await leg.send_all(self.sock, data)
+
+    async def say_last(self, data: bytes, *, write_seconds: float, linger_seconds: float) -> None:
+        """Say it, and hear the client out, so that it reads this and not a reset."""
+        with contextlib.suppress(OSError), trio.move_on_after(write_seconds):
+            await self.say(data)
+            await leg.linger(self.sock, linger_seconds)
+
+    async def _watch(self, scope: trio.CancelScope) -> None:
+        """Cancel ``scope`` when the client leaves. One that sends too much ahead is not listened to any more."""
+        with contextlib.suppress(OSError, Refused):
+            while len(self._ahead) < READ_BYTES:
+                await self._receive("")
+            return
+        scope.cancel()
+
+    async def _receive(self, meanwhile: str) -> None:
+        data = await leg.receive(self.sock, READ_BYTES)
+        if not data:
+            raise Refused(Cause.CLIENT_LOST, meanwhile)
+        self._ahead += data
