@@ -58,7 +58,7 @@ class Pump:
     """Forwards from ``source`` to ``target``; both are non-blocking and belong to the caller.
 
     ``opening``: what was read from the source before there was a pump. ``bytes``: how many were
-    read. ``heard_at``: when, on Trio's clock. ``blocked``: not reading, because of the target.
+    read, the opening's included. ``heard_at``: when, on Trio's clock. ``blocked``: not reading, because of the target.
     """
 
     __slots__ = (
@@ -210,6 +210,7 @@ class Pump:
         opening, self._opening = memoryview(self._opening), b""
         for at in range(0, len(opening), READ_BYTES):
             piece = opening[at : at + READ_BYTES]
+            self.bytes += len(piece)
             kept = len(self._kept)
             self._buffer[:kept] = self._kept
             self._buffer[kept : kept + len(piece)] = piece
