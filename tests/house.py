@@ -6,6 +6,7 @@ does as it is told; real brokers are in ``tests/integration``.
 
 import io
 import json
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -108,6 +109,10 @@ class House:
     port: int
     scope: trio.CancelScope  # of the gateway
     _output: io.StringIO
+
+    def drain(self) -> None:
+        """Send the gateway the signal that drains it."""
+        signal.raise_signal(signal.SIGTERM)
 
     @asynccontextmanager
     async def connect(self) -> AsyncIterator[Peer]:
@@ -214,8 +219,8 @@ class House:
 
 
 @asynccontextmanager
-async def house(*, ready: bool = True, **settings: str) -> AsyncIterator[House]:
-    """A running gateway with these settings on top of short time-outs, entered when it is ``ready``."""
+async def house(**settings: str) -> AsyncIterator[House]:
+    """A running gateway with these settings on top of short time-outs; ready, unless they name another provider."""
     output = io.StringIO()
     logs.configure(format="json", level="debug", file=output)
     async with OidcProvider().serving() as provider, trio.open_nursery() as nursery:
@@ -237,7 +242,7 @@ async def house(*, ready: bool = True, **settings: str) -> AsyncIterator[House]:
         port = await nursery.start(_serve, scope, environment)
         running = House(provider, upstream, port, scope, output)
         with trio.fail_after(10):
-            while ready and (await running.get("/readyz"))[1].strip() != b"ready":
+            while "JWKS_URL" not in settings and (await running.get("/readyz"))[1].strip() != b"ready":
                 await trio.sleep(0.01)
         yield running
         nursery.cancel_scope.cancel()
