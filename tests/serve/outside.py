@@ -3,7 +3,7 @@
 import io
 import os
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from tests.oidc_provider import OidcProvider
 from tests.servers.gateway import Gateway
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from tests.tcp import Peer
-from trio_ws_gateway.wire.frames import BINARY, CLOSE, PONG, TEXT
+from trio_ws_gateway.wire.frames import CLOSE, PING, PONG
 
 SHORT = {
     "WS_CONTROL_TIMEOUT_SECONDS": "0.3",
@@ -98,15 +98,14 @@ async def until_ready(house: House) -> None:
 
 async def echo(peer: Peer) -> None:
     """Say every data frame back, until the other side closes or is gone."""
-    try:
+    with suppress(EOFError, OSError):
         while True:
+            await trio.lowlevel.wait_readable(peer.sock)  # for ever: a session may well be idle
             opcode, fin, payload = await peer.hear()
-            if opcode in (TEXT, BINARY):
-                await peer.say(opcode, payload, fin=fin)
-            elif opcode == CLOSE:
+            if opcode == CLOSE:
                 await peer.say(CLOSE, payload)
                 return
-            elif opcode != PONG:
+            if opcode == PING:
                 await peer.say(PONG, payload)
-    except (EOFError, OSError):
-        pass
+            elif opcode != PONG:
+                await peer.say(opcode, payload, fin=fin)

@@ -1,0 +1,89 @@
+"""After clients have come and gone in every way, a gateway is where it began."""
+
+import gc
+import os
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+
+from tests.house import House, house
+from tests.serve.visits import VISITS, Visit, backend, visit
+from trio_ws_gateway.relay.pump import Pump
+from trio_ws_gateway.relay.relay import Relay
+from trio_ws_gateway.session import Session
+
+VISITORS, AT_A_TIME = 400, 20
+
+
+@asynccontextmanager
+async def home_with_backend() -> AsyncIterator[House]:
+    async with trio.open_nursery() as nursery:
+        port = await nursery.start(backend)
+        url = f"ws://127.0.0.1:{port}/"
+        async with house(UPSTREAM_WS_URL=url, RAW_WS_BACKEND_URL=url) as home:
+            yield home
+        nursery.cancel_scope.cancel()
+
+
+def state() -> tuple[int, int]:
+    """Living tasks and open descriptors."""
+    return trio.lowlevel.current_statistics().tasks_living, len(os.listdir("/proc/self/fd"))
+
+
+async def settled() -> tuple[int, int]:
+    """The state once the connections that the house was visited with before are over."""
+    seen: list[tuple[int, int]] = []
+    with trio.fail_after(5):
+        while len(seen) < 20 or len(set(seen[-20:])) > 1:
+            seen.append(state())
+            await trio.sleep(0.005)
+    return seen[-1]
+
+
+async def back_to(began: tuple[int, int]) -> None:
+    with trio.move_on_after(5):
+        while state() != began:
+            await trio.sleep(0.01)
+    assert state() == began
+
+
+@pytest.mark.parametrize("come", VISITS, ids=lambda come: come.__name__)
+async def test_visit(come: Visit) -> None:
+    """Whichever way a client comes and goes, nothing of it stays."""
+    chance = random.Random(7)
+    async with home_with_backend() as home:
+        began = await settled()
+        for go in ("reset", "half-close", "close"):
+            async with home.connect() as client:
+                await come(home, client, chance)
+                if go == "reset":
+                    client.reset()
+                elif go == "half-close":
+                    client.end_stream()
+                    await client.read_to_end()
+        await back_to(began)
+
+
+async def test_many_visits() -> None:
+    """Hundreds that come and go at random, many at a time, leave no task, descriptor or object behind."""
+    async with home_with_backend() as home:
+        began = await settled()
+
+        async def come_and_go(seed: int) -> None:
+            chance = random.Random(seed)
+            for _ in range(VISITORS // AT_A_TIME):
+                with trio.move_on_after(chance.uniform(0.01, 1.0)):
+                    await visit(home, chance)
+
+        async with trio.open_nursery() as nursery:
+            for seed in range(AT_A_TIME):
+                nursery.start_soon(come_and_go, seed)
+        samples = await home.samples()
+        assert samples["ws_active_sessions"] == 0
+        assert home.lines("fault") == []
+        await back_to(began)
+        gc.collect()
+        assert [each for each in gc.get_objects() if isinstance(each, Session | Relay | Pump)] == []
