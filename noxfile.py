@@ -71,6 +71,13 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """Let clients come and go by the thousand, and stay by the thousand: what does a gateway process keep of them?"""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "benchmarks.soak", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Judge what both test runs covered together."""
     session.install(*group("coverage"))

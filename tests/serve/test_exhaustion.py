@@ -1,0 +1,61 @@
+"""A gateway that has no descriptors left waits for some, and goes on."""
+
+import os
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import trio
+
+from tests.serve.outside import outside
+from tests.serve.test_start import talk
+from trio_ws_gateway.wire.frames import TEXT
+
+DESCRIPTORS = 40
+LAUNCHER = ("sh", "-c", f'ulimit -n {DESCRIPTORS} && exec "$@"', "sh")
+WATCHED_SECONDS = 0.5
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_no_descriptors_left(tmp_path: Path) -> None:
+    """It says so once, spends no time on it, keeps the sessions it has, and accepts again when there is room."""
+    async with outside(tmp_path, launcher=LAUNCHER) as there, there.house.raw() as (client, upstream):
+        async with AsyncExitStack() as stack:
+            for _ in range(DESCRIPTORS):
+                await stack.enter_async_context(there.house.connect())
+            await there.log_line("cannot accept")
+            before = cpu_seconds(there.pid)
+            await trio.sleep(WATCHED_SECONDS)
+            assert cpu_seconds(there.pid) - before < WATCHED_SECONDS / 2
+            assert len(there.gateway.events("cannot accept")) == 1
+            await client.say(TEXT, b"still there?")
+            assert await upstream.hear() == (TEXT, True, b"still there?")
+        await talk(there, there.house.provider.mint())
+        assert there.gateway.stop() == 0
+
+
+async def test_no_descriptor_for_the_upstream(tmp_path: Path) -> None:
+    """Sessions that find no descriptor for their upstream are refused, and nothing else happens to the gateway."""
+    async with outside(tmp_path, launcher=LAUNCHER, WS_DIAL_RETRY_MAX="0") as there:
+        statuses: list[int] = []
+
+        async def come(stack: AsyncExitStack) -> None:
+            _, answer = await stack.enter_async_context(there.house.knock(token=there.house.provider.mint()))
+            statuses.append(answer.status)
+            if answer.status == 101:
+                await there.house.upstream.next()
+
+        async with AsyncExitStack() as stack:
+            for _ in range(5):  # who is refused leaves its descriptor to the next
+                async with trio.open_nursery() as nursery:
+                    for _ in range(12):
+                        nursery.start_soon(come, stack)
+                if 502 in statuses:
+                    break
+            assert set(statuses) == {101, 502}
+        await talk(there, there.house.provider.mint())
+        assert there.gateway.events("fault") == []
+        assert there.gateway.stop() == 0
