@@ -8,24 +8,28 @@ import contextlib
 import re
 import sys
 from collections.abc import Mapping
-from typing import TextIO
+from typing import TextIO, cast
 
 import structlog
 
-# Begins as base64url of "{" and then a quote, white space or a line break does; host names hardly ever do.
-JWT_SHAPE = re.compile(r"\be[yw][A-Za-z0-9_-]{6,}\.[A-Za-z0-9_-]{4,}(\.[A-Za-z0-9_-]*)*")
+# Begins as base64url of "{" and then a quote, white space or a line break does; host names hardly ever do. In what was
+# quoted, a line break before it is a backslash and a letter.
+JWT_SHAPE = re.compile(r"(?:\b|(?<=\\[nrt]))e[yw][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]{4,}|\.(?=\.))(\.[A-Za-z0-9_-]*)*")
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
 def without_tokens(value: object) -> object:
-    """The value with everything that has the shape of a JWT replaced, in mappings and lists too."""
+    """The value with everything that has the shape of a JWT replaced, in mappings and lists too; what is neither those
+    nor a number comes back as text."""
+    if value is None or isinstance(value, int | float):
+        return value
     if isinstance(value, str):
         return JWT_SHAPE.sub("[token]", value)
     if isinstance(value, Mapping):
         return {str(without_tokens(key)): without_tokens(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
         return [without_tokens(each) for each in value]
-    return value
+    return without_tokens(str(value))
 
 
 def _cut_tokens(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
@@ -50,6 +54,7 @@ class _Sink:
 def configure(*, format: str, level: str, file: TextIO | None = None) -> None:
     """Set up all loggers of the process. ``format``: ``json`` or ``console``; ``level``: a key of ``LEVELS``."""
     file = file or sys.stdout
+    sink = _Sink(file)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(sort_keys=False, default=str)
         if format == "json"
@@ -64,6 +69,6 @@ def configure(*, format: str, level: str, file: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(file=file),
+        logger_factory=lambda *_: structlog.WriteLogger(cast(TextIO, sink)),
         cache_logger_on_first_use=False,
     )

@@ -23,6 +23,7 @@ SHORT = {
     "WS_DIAL_RETRY_INTERVAL_SECONDS": "0.05",
     "LOG_LEVEL": "debug",
 }
+RESET, END = b"reset", b"end"  # what an upstream that echoes is told to do
 
 
 @frozen(kw_only=True)
@@ -97,13 +98,18 @@ async def until_ready(house: House) -> None:
 
 
 async def echo(peer: Peer) -> None:
-    """Say every data frame back, until the other side closes or is gone."""
+    """Say every data frame back, until the other side closes, is gone, or says ``RESET`` or ``END``."""
     with suppress(EOFError, OSError):
         while True:
             await trio.lowlevel.wait_readable(peer.sock)  # for ever: a session may well be idle
             opcode, fin, payload = await peer.hear()
             if opcode == CLOSE:
                 await peer.say(CLOSE, payload)
+                return
+            if payload == RESET:
+                peer.reset()
+                return
+            if payload == END:
                 return
             if opcode == PING:
                 await peer.say(PONG, payload)

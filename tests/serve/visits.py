@@ -8,20 +8,19 @@ from contextlib import suppress
 import trio
 
 from tests.house import HANDSHAKE, House, agreeing
-from tests.serve.outside import echo
+from tests.serve.outside import END, RESET, echo
 from tests.tcp import Peer
 from trio_ws_gateway import leg
 from trio_ws_gateway.wire.frames import BINARY, CONTINUATION, PING, TEXT
 from trio_ws_gateway.wire.http import build_head, parse_request
 
 UPGRADE = build_head("GET /ws HTTP/1.1", list(HANDSHAKE))
-RESET, END = b"reset", b"end"  # what an upstream is told to do
 
 Visit = Callable[[House, Peer, random.Random], Awaitable[None]]
 
 
 async def backend(task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-    """An upstream that echoes, and ends its connection badly when told to. Starts with its port."""
+    """An upstream that echoes. Starts with its port."""
     listeners = await trio.open_tcp_listeners(0, host="127.0.0.1", backlog=4096)
     task_status.started(listeners[0].socket.getsockname()[1])
     await trio.serve_listeners(_converse, listeners)
@@ -31,15 +30,9 @@ async def _converse(stream: trio.SocketStream) -> None:
     sock = socket.socket(fileno=stream.socket.detach())
     leg.configure(sock, user_timeout_seconds=30)
     answer = agreeing()
-    with Peer(sock, masked=False) as peer, suppress(EOFError, OSError, trio.TooSlowError):
+    with Peer(sock, masked=False) as peer, suppress(EOFError, OSError):
         await peer.send(answer(parse_request(await peer.read_until(b"\r\n\r\n"))))
-        await trio.lowlevel.wait_readable(peer.sock)
-        opcode, _, payload = await peer.hear()
-        if payload == RESET:
-            peer.reset()
-        elif payload != END and opcode in {TEXT, BINARY}:
-            await peer.say(opcode, payload)
-            await echo(peer)
+        await echo(peer)
 
 
 async def visit(house: House, chance: random.Random) -> None:
