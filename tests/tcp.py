@@ -58,7 +58,7 @@ class Peer:
             while len(self._heard) < size:
                 data = await leg.receive(self.sock, 1 << 20)
                 if not data:
-                    raise EOFError(bytes(self._heard))
+                    raise EOFError(bytes(self._heard[-200:]))
                 self._heard += data
         data = bytes(self._heard[:size])
         del self._heard[:size]
@@ -69,7 +69,7 @@ class Peer:
             while (at := self._heard.find(end)) < 0:
                 data = await leg.receive(self.sock, 1 << 20)
                 if not data:
-                    raise EOFError(bytes(self._heard))
+                    raise EOFError(bytes(self._heard[-200:]))
                 self._heard += data
         return await self.read(at + len(end))
 

@@ -26,8 +26,9 @@ from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
-from trio_ws_gateway.protocols.registry import standard_registry
+from trio_ws_gateway.protocols.registry import Registry, standard_registry
 from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.reactor import Reactor, reactor_if_possible
 from trio_ws_gateway.relay.relay import Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.session import Services, Session
@@ -127,14 +128,21 @@ async def serve(
     if keys is not None:
         metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
     gateway = Gateway(settings, metrics, keys, log)
-    services = _services(settings, gateway)
-    for protocol in settings.upstream_urls.keys() - set(services.registry.protocols):
+    registry = standard_registry(settings)
+    for protocol in settings.upstream_urls.keys() - set(registry.protocols):
         warning = f"UPSTREAM_{protocol.upper()}_URL is set, but no adapter is called `{protocol}`: nothing goes there"
         log.warning("setting", warning=warning)
     _raise_descriptor_limit()
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await _listen(settings) as listener:
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        await _listen(settings) as listener,
+        reactor_if_possible() as reactor,
+    ):
+        services = _services(settings, gateway, registry, reactor)
         async with trio.open_nursery() as root:
             root.start_soon(_measure_lag, metrics)
+            if reactor is not None:
+                root.start_soon(reactor.run)
             if keys is not None:
                 await root.start(keys.run)
             root.start_soon(gateway.accept, listener, services, root)
@@ -211,7 +219,7 @@ def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
         raise BadSettings((Problem("UPSTREAM_CA_FILE", reason, "a file of certificates in PEM"),)) from None
 
 
-def _services(settings: Settings, gateway: Gateway) -> Services:
+def _services(settings: Settings, gateway: Gateway, registry: Registry, reactor: Reactor | None) -> Services:
     authenticator = None
     if gateway.keys is not None:
         policy = TokenPolicy(
@@ -226,7 +234,7 @@ def _services(settings: Settings, gateway: Gateway) -> Services:
         plain_http=PlainHttp(metrics=gateway.metrics, unready=gateway.unready),
         draining=lambda: gateway.draining,
         authenticator=authenticator,
-        registry=standard_registry(settings),
+        registry=registry,
         dialler=Dialler(
             tls=_upstream_tls(settings.upstream_ca_file),
             timeout_seconds=settings.ws_dial_timeout_seconds,
@@ -247,5 +255,6 @@ def _services(settings: Settings, gateway: Gateway) -> Services:
         ),
         metrics=gateway.metrics,
         buffer=new_buffer(),
+        reactor=reactor,
         log=gateway.log,
     )

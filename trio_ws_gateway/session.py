@@ -29,6 +29,7 @@ from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
 from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.upstream.dial import Dialled, Dialler
 from trio_ws_gateway.upstream.introduction import introduce
@@ -59,6 +60,7 @@ class Services:
     terms: Terms
     metrics: Metrics
     buffer: memoryview
+    reactor: Reactor | None
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -259,6 +261,7 @@ class Session:
             greeting,
             self._services.terms,
             buffer=self._services.buffer,
+            reactor=self._services.reactor,
             from_client=opening + self._client.take_ahead(),
             from_upstream=dialled.rest,
             compressed=dialled.accepted.extensions is not None,

@@ -20,6 +20,7 @@ from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.wire.frames import (
@@ -53,6 +54,15 @@ class Ends:
     cancel: Callable[[], None]
 
 
+driven_by_reactor = False
+
+
+@pytest.fixture(params=["reactor", "wait_readable"], autouse=True)
+def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds whether a reactor drives the pumps or they wait for themselves."""
+    monkeypatch.setattr("tests.relay.test_relay.driven_by_reactor", request.param == "reactor")
+
+
 @asynccontextmanager
 async def relaying(
     terms: Terms = TERMS,
@@ -66,12 +76,15 @@ async def relaying(
     """A running relay. Its sockets are closed when it ends, as a session does it."""
     client_far, client_near = tcp_pair()
     upstream_far, upstream_near = tcp_pair()
+    stack = AsyncExitStack()
+    reactor = stack.enter_context(Reactor()) if driven_by_reactor else None
     relay = Relay(
         client_near,
         upstream_near,
         greeting or RawGreeting(),
         terms,
         buffer=new_buffer(),
+        reactor=reactor,
         from_client=from_client,
         from_upstream=from_upstream,
         compressed=compressed,
@@ -87,10 +100,12 @@ async def relaying(
             leg.close(upstream_near)
             done.set()
 
-    async with AsyncExitStack() as stack:
+    async with stack:
         client = stack.enter_context(Peer(client_far, masked=True))
         upstream = stack.enter_context(Peer(upstream_far, masked=False))
         nursery = await stack.enter_async_context(trio.open_nursery())
+        if reactor is not None:
+            nursery.start_soon(reactor.run)
         nursery.start_soon(run)
         try:
             yield Ends(client, upstream, relay, done, nursery.cancel_scope.cancel)

@@ -1,9 +1,9 @@
 """One direction of a session: read, scan the headers, send. Bytes pass as they came.
 
-``step`` is a plain function that never waits and can be called by whoever knows that the source
-is readable; ``run`` is the shell that waits for it, and the only place that does. Only a
-direction's pump writes to its target: pings and the last words of others go through ``insert``
-and ``conclude``. A pump closes nothing.
+``step`` is a plain function that never waits. With a ``Reactor`` it is called by that while the
+pump's owner, the task in ``run``, sleeps; the owner is woken only for what must be awaited. Without
+one the owner waits for its source itself. Only a direction's pump writes to its target: pings and
+the last words of others go through ``insert`` and ``conclude``. A pump closes nothing.
 
 Backpressure is the kernel's: a pump whose target takes no more stops reading. What it holds is
 never more than one read.
@@ -15,15 +15,17 @@ import ssl
 from collections.abc import Callable
 from enum import Enum
 
+import outcome
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
 READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
 STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
 KEPT_BYTES = 256  # room before a read for a cut header or control frame
-READS_PER_STEP = 8  # then others have their turn
+READS_PER_STEP = 4  # then others have their turn
 
 
 class Need(Enum):
@@ -67,6 +69,8 @@ class Pump:
         "_inserts",
         "_kept",
         "_opening",
+        "_owner",
+        "_reactor",
         "_read_bytes",
         "_unsent",
         "_until_empty",
@@ -75,6 +79,7 @@ class Pump:
         "bytes",
         "ended",
         "heard_at",
+        "queued",
         "scanner",
         "source",
         "target",
@@ -89,6 +94,7 @@ class Pump:
         buffer: memoryview,
         write_timeout_seconds: float,
         opening: bytes = b"",
+        reactor: Reactor | None = None,
     ) -> None:
         self.source = source
         self.target = target
@@ -105,7 +111,10 @@ class Pump:
         self._inserts = b""
         self._read_bytes = READ_BYTES
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
-        self._alarm: trio.CancelScope | None = None
+        self._reactor = reactor
+        self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
+        self._alarm: trio.CancelScope | None = None  # the same, where it waits for the source itself
+        self.queued = False  # the reactor's mark
 
     @property
     def messages(self) -> int:
@@ -136,23 +145,41 @@ class Pump:
     async def run(self) -> Ended:
         """Forward until this direction ends. Cancelled, it leaves nothing half done that ``conclude`` cannot finish."""
         await self._pass_opening()
-        while True:
-            if self._unsent:
-                await self._flush()
-            elif self.ended:
-                return self.ended
-            elif self._inserts and not self.scanner.inside:
-                self._send(memoryview(self._take_inserts()))
-            else:
-                await self._rest(self.step())
-            if self.ended is Ended.TARGET_STUCK:
-                return self.ended
+        if self._reactor is None:
+            return await self._forward()
+        self._reactor.add(self)
+        try:
+            return await self._forward()
+        finally:
+            self._reactor.remove(self)
 
     def insert(self, frame: bytes) -> None:
         """Send a frame of ours to the target at the next frame boundary."""
         self._inserts += frame
-        if self._alarm is not None:
+        if self._owner is not None:
+            self._wake_owner()
+        elif self._alarm is not None:
             self._alarm.cancel()
+
+    def fileno(self) -> int:
+        return self.source.fileno()
+
+    def read_to_the_end(self) -> None:
+        self._until_empty = True
+
+    def work(self) -> bool:
+        if self._owner is None:  # awake, and will step itself; or gone
+            return False
+        try:
+            need = self.step()
+        except Exception as fault:  # the owner's session ends with it, and no other
+            self._wake_owner(fault)
+            return False
+        if need is Need.TURN:
+            return True
+        if need is not Need.READABLE:
+            self._wake_owner()
+        return False
 
     async def conclude(
         self, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool], patience_seconds: float
@@ -195,16 +222,42 @@ class Pump:
             if self.scanner.found:
                 self.ended = OF_FOUND[self.scanner.found]
 
+    async def _forward(self) -> Ended:
+        while True:
+            if self._unsent:
+                await self._flush()
+            elif self.ended:
+                return self.ended
+            elif self._inserts and not self.scanner.inside:
+                self._send(memoryview(self._take_inserts()))
+            else:
+                await self._rest(self.step())
+            if self.ended is Ended.TARGET_STUCK:
+                return self.ended
+
     async def _rest(self, need: Need) -> None:
-        """Wait for what a step said that it needs; for ``ROOM`` and ``END`` the loop of ``run`` knows what to do."""
+        """Wait for what a step said that it needs; ``ROOM`` and ``END`` are seen to by the loop of ``_forward``."""
         if need is Need.TURN:
             await trio.lowlevel.checkpoint()
             self.heard_at = trio.current_time()
+        elif need is Need.READABLE and self._reactor is not None:
+            self._owner = trio.lowlevel.current_task()
+            await trio.lowlevel.wait_task_rescheduled(self._disarm)
         elif need is Need.READABLE:
             with trio.CancelScope() as self._alarm:
                 await trio.lowlevel.wait_readable(self.source)
                 self.heard_at = trio.current_time()
             self._alarm = None
+
+    def _disarm(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        # A task that is cancelled and rescheduled as well stops the whole program (TrioInternalError).
+        self._owner = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _wake_owner(self, fault: Exception | None = None) -> None:
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
 
     async def _pass_opening(self) -> None:
         opening, self._opening = memoryview(self._opening), b""

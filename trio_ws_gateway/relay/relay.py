@@ -16,6 +16,7 @@ from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Greeting, Walker
 from trio_ws_gateway.relay.pump import Ended, Pump
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
 from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame, close_frame
 
@@ -76,6 +77,7 @@ class Relay:
         terms: Terms,
         *,
         buffer: memoryview,
+        reactor: Reactor | None = None,
         from_client: bytes = b"",
         from_upstream: bytes = b"",
         compressed: bool = False,
@@ -103,6 +105,7 @@ class Relay:
                 buffer=buffer,
                 write_timeout_seconds=terms.write_timeout_seconds,
                 opening=opening,
+                reactor=reactor,
             )
 
         self.to_upstream = pump(client, upstream, to_upstream, from_client)

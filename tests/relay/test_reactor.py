@@ -1,0 +1,256 @@
+"""`Reactor` drives pumps, and nothing that happens to one session reaches another."""
+
+import random
+import socket
+import struct
+from contextlib import ExitStack
+from typing import Self
+
+import pytest
+import trio
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from trio.testing import wait_all_tasks_blocked
+
+from tests.tcp import Peer, tcp_pair
+from trio_ws_gateway import leg
+from trio_ws_gateway.relay.pump import STALLED_READ_BYTES, Ended, Pump, new_buffer
+from trio_ws_gateway.relay.reactor import Reactor
+from trio_ws_gateway.wire.frames import BINARY, TEXT, FrameScanner, build_frame
+
+BUFFER = new_buffer()
+
+
+class OneWay:
+    """A pump with a peer at each end, which leaving the context closes. ``ended``: what it made of its direction."""
+
+    def __init__(self, reactor: Reactor) -> None:
+        source_far, self.source = tcp_pair()
+        target_far, self.target = tcp_pair()
+        self.sender = Peer(source_far, masked=True)
+        self.receiver = Peer(target_far, masked=True)
+        self.scope = trio.CancelScope()
+        self.ended: Ended | Exception | None = None
+        self.pump = Pump(
+            self.source,
+            self.target,
+            FrameScanner(masked=True),
+            buffer=BUFFER,
+            write_timeout_seconds=60,
+            reactor=reactor,
+        )
+
+    async def run(self) -> None:
+        try:
+            with self.scope:
+                self.ended = await self.pump.run()
+        except ZeroDivisionError as error:
+            self.ended = error
+        finally:
+            leg.close(self.source)
+            leg.close(self.target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for peer in (self.sender, self.receiver):
+            if peer.sock.fileno() >= 0:
+                leg.close(peer.sock)
+
+
+async def test_data_and_end_of_stream_in_one_edge() -> None:
+    """Data and FIN that come in one edge are both seen: no further edge follows them."""
+    with Reactor() as reactor:
+        for _ in range(50):
+            async with trio.open_nursery() as nursery:
+                way = OneWay(reactor)
+                nursery.start_soon(way.run)
+                await wait_all_tasks_blocked()
+                frame = build_frame(TEXT, b"last", masked=True)
+                way.sender.sock.send(frame)
+                way.sender.end_stream()
+                nursery.start_soon(reactor.run)
+                assert await way.receiver.read_to_end() == frame
+                assert way.ended is Ended.SOURCE_LOST
+                way.close()
+                nursery.cancel_scope.cancel()
+
+
+async def test_end_of_stream_while_the_owner_is_awake() -> None:
+    """An end of stream whose edge comes while the owner waits for its target is remembered."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            way = OneWay(reactor)
+            nursery.start_soon(way.run)
+            frame = build_frame(BINARY, bytes(20_000_000), masked=True)
+            with trio.move_on_after(0.3):
+                await way.sender.send(frame)
+            assert way.pump.blocked
+            sent = way.sender.sock
+            sent.shutdown(socket.SHUT_WR)
+            received = await way.receiver.read_to_end()
+            assert frame.startswith(received)
+            assert way.ended is Ended.SOURCE_LOST
+            assert way.pump.bytes == len(received)
+            way.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_urgent_data() -> None:
+    """Urgent data (TCP's out-of-band byte) does not stop or spin anything."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            way = OneWay(reactor)
+            nursery.start_soon(way.run)
+            await wait_all_tasks_blocked()
+            way.sender.sock.send(b"!", socket.MSG_OOB)
+            await way.sender.say(TEXT, b"after")
+            way.receiver.masked = False
+            assert await way.receiver.hear() == (TEXT, True, b"after")
+            way.sender.end_stream()
+            await way.receiver.read_to_end()
+            way.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_exception_in_a_pump() -> None:
+    """What a pump raises goes to its owner; every other session goes on."""
+
+    class Faulty(FrameScanner):
+        def scan(self, view: memoryview, size: int) -> int:
+            raise ZeroDivisionError
+
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            bad, good = OneWay(reactor), OneWay(reactor)
+            bad.pump.scanner = Faulty(masked=True)
+            nursery.start_soon(bad.run)
+            nursery.start_soon(good.run)
+            await wait_all_tasks_blocked()
+            await bad.sender.say(TEXT, b"trigger")
+            assert await bad.receiver.read_to_end() == b""
+            assert isinstance(bad.ended, ZeroDivisionError)
+            good.receiver.masked = False
+            await good.sender.say(TEXT, b"unharmed")
+            assert await good.receiver.hear() == (TEXT, True, b"unharmed")
+            bad.close()
+            good.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_what_stalled_is_held_in_small() -> None:
+    """After its target has stalled a pump holds no more than one small read."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            way = OneWay(reactor)
+            nursery.start_soon(way.run)
+            frame = build_frame(BINARY, bytes(20_000_000), masked=True)
+            nursery.start_soon(way.sender.send, frame)
+            await wait_all_tasks_blocked(0.05)
+            assert way.pump.blocked
+            received = bytearray()
+            while len(received) < len(frame):
+                received += await leg.receive(way.receiver.sock, 100_000)
+                assert len(way.pump._unsent) <= 5 * STALLED_READ_BYTES
+            assert received == frame
+            way.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_flood_starves_nobody() -> None:
+    """While one connection floods, what another one says arrives between its steps."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            flood, quiet = OneWay(reactor), OneWay(reactor)
+            nursery.start_soon(flood.run)
+            nursery.start_soon(quiet.run)
+
+            async def send() -> None:
+                frame = build_frame(BINARY, bytes(1 << 20), masked=True)
+                while True:
+                    await flood.sender.send(frame)
+
+            async def swallow() -> None:
+                while await leg.receive(flood.receiver.sock, 1 << 20):
+                    pass
+
+            nursery.start_soon(send)
+            nursery.start_soon(swallow)
+            quiet.receiver.masked = False
+            before = flood.pump.bytes
+            for _ in range(50):
+                await quiet.sender.say(TEXT, b"?")
+                assert await quiet.receiver.hear() == (TEXT, True, b"?")
+            assert flood.pump.bytes - before < 50 * 20 * 1024 * 1024
+            nursery.cancel_scope.cancel()
+        flood.close()
+        quiet.close()
+
+
+ACTIONS = ("say", "say much", "half-close", "reset sender", "reset receiver", "cancel", "insert", "swallow", "yield")
+
+
+@given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(ACTIONS)), min_size=20, max_size=120), st.randoms())
+@settings(max_examples=300, deadline=None)
+@pytest.mark.timeout(60)
+async def test_anything_at_any_moment(actions: list[tuple[int, str]], chance: random.Random) -> None:
+    """Whatever ends whichever session at whichever moment: nothing stays registered, nobody is woken twice, and
+    sessions that come after it on the same descriptors are untouched."""
+    much = build_frame(BINARY, bytes(300_000), masked=True)
+    with ExitStack() as stack:
+        reactor = stack.enter_context(Reactor())
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+
+            def arrive() -> OneWay:
+                way = stack.enter_context(OneWay(reactor))
+                nursery.start_soon(way.run)
+                return way
+
+            ways = [arrive() for _ in range(6)]
+            for number, action in actions:
+                way = ways[number]
+                try:
+                    match action:
+                        case "say":
+                            way.sender.sock.send(build_frame(TEXT, b"x" * chance.randrange(300), masked=True))
+                        case "say much":
+                            way.sender.sock.send(much)
+                        case "half-close":
+                            way.sender.end_stream()
+                        case "reset sender" | "reset receiver":
+                            peer = way.sender if action == "reset sender" else way.receiver
+                            peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                            peer.sock.close()
+                        case "cancel":
+                            way.scope.cancel()
+                        case "insert":
+                            way.pump.insert(build_frame(TEXT, b"ours", masked=True))
+                        case "swallow":
+                            way.receiver.sock.recv(1 << 20)
+                        case "yield":
+                            for _ in range(chance.randrange(4)):
+                                await trio.lowlevel.checkpoint()
+                except OSError:
+                    pass
+                if way.sender.sock.fileno() < 0 or way.receiver.sock.fileno() < 0 or action == "cancel":
+                    way.close()
+                    ways[number] = arrive()
+            newcomer = arrive()
+            newcomer.receiver.masked = False
+            await newcomer.sender.say(TEXT, b"still here")
+            assert await newcomer.receiver.hear() == (TEXT, True, b"still here")
+            for way in [*ways, newcomer]:
+                way.scope.cancel()
+            await wait_all_tasks_blocked()
+            assert not reactor._pumps
+            nursery.cancel_scope.cancel()
