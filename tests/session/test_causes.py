@@ -7,12 +7,13 @@ from unittest.mock import patch
 import pytest
 import trio
 
-from tests.house import House, answering, house
+from tests.house import HANDSHAKE, House, agreeing, answering, house
 from tests.tcp import Peer
 from trio_ws_gateway import session
 from trio_ws_gateway.causes import TABLE, Cause
 from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame
+from trio_ws_gateway.wire.http import build_head, parse_response
 from trio_ws_gateway.wire.mqtt import connack, disconnect
 
 PROTOCOL = "Sec-WebSocket-Protocol"
@@ -337,6 +338,33 @@ async def drained_early(home: House, stack: AsyncExitStack) -> None:
     await stack.enter_async_context(home.raw())
     home.drain()
     assert await client.hear_close() == (1012, "Service restart")
+
+
+@provokes(Cause.DRAINING, GRACEFUL_DRAIN_TIMEOUT_SECONDS="60")
+async def drained_unasked(home: House, stack: AsyncExitStack) -> None:
+    """A drain is a 503 with Retry-After to a client whose request is not whole yet."""
+    client = await stack.enter_async_context(home.connect())
+    await stack.enter_async_context(home.raw())
+    await client.send(b"GET ")
+    home.drain()
+    answer = parse_response(await client.read_until(b"\r\n\r\n"))
+    assert answer.status == 503
+    assert 1 <= int(answer.headers.get("retry-after") or 0) <= 5
+
+
+@provokes(Cause.DRAINING, GRACEFUL_DRAIN_TIMEOUT_SECONDS="60")
+async def drained_during_the_dial(home: House, stack: AsyncExitStack) -> None:
+    """A drain is a 503 to a client whose upstream is being dialled, and ends the dial."""
+    home.upstream.answer = lambda _: b""
+    client = await stack.enter_async_context(home.connect())
+    headers = [*HANDSHAKE, ("Authorization", f"Bearer {home.provider.mint()}")]
+    await client.send(build_head("GET /ws HTTP/1.1", headers))
+    upstream = await home.upstream.next()
+    home.upstream.answer = agreeing()
+    await stack.enter_async_context(home.raw())
+    home.drain()
+    assert (await client.read_until(b"\r\n\r\n")).startswith(b"HTTP/1.1 503 ")
+    assert await upstream.read_to_end() == b""
 
 
 @provokes(Cause.FAULT)

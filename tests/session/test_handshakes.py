@@ -90,6 +90,22 @@ async def test_client_that_leaves_between_two_tries() -> None:
         assert home.upstream.connections == 1
 
 
+async def test_upstream_that_has_nothing_to_do_with_a_bad_token() -> None:
+    """No upstream is dialled before the token is believed."""
+    async with house() as home:
+        await home.refusal(token="a.b.c")
+        assert home.upstream.connections == 0
+
+
+async def test_path_of_the_endpoint() -> None:
+    """WS_PATH is where the endpoint is, and nowhere else."""
+    async with house(WS_PATH="/socket") as home:
+        async with home.open(token=home.provider.mint(), target="/socket"):
+            pass
+        answer, _ = await home.refusal(token=home.provider.mint())
+        assert answer.status == 404
+
+
 # Answers of the upstream
 
 

@@ -77,13 +77,16 @@ async def test_connect_in_fragments_with_pings_between() -> None:
         assert await heard_payload(broker, len(packet)) == packet
 
 
-async def test_message_that_goes_on_behind_the_connect() -> None:
-    """A message whose first fragments are the CONNECT may go on: what is behind it passes as it comes."""
-    async with house() as home, home.open((PROTOCOL, "mqtt")) as client:
-        packet = home.connect_packet().to_bytes()
-        await client.say(BINARY, packet, fin=False)
+@pytest.mark.parametrize("credentials", ["pass", "strip"])
+async def test_message_that_goes_on_behind_the_connect(credentials: str) -> None:
+    """A message whose first fragments are the CONNECT may go on behind it, rewritten or not."""
+    async with house(UPSTREAM_MQTT_CREDENTIALS=credentials) as home, home.open((PROTOCOL, "mqtt")) as client:
+        connect = home.connect_packet()
+        await client.say(BINARY, connect.to_bytes(), fin=False)
+        if credentials == "strip":
+            connect = Connect(level=4, client_id="c-1")
         broker = await home.upstream.next()
-        assert await broker.hear() == (BINARY, False, packet)
+        assert await broker.hear() == (BINARY, False, connect.to_bytes())
         await client.say(CONTINUATION, SUBSCRIBE)
         assert await broker.hear() == (CONTINUATION, True, SUBSCRIBE)
 
