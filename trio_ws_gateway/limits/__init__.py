@@ -1,0 +1,1 @@
+"""How much? Budgets of identities, and who shares them."""

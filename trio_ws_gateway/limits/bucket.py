@@ -1,0 +1,36 @@
+"""The token bucket: how many messages may pass now. Pure; ``now`` is passed in, in seconds of any one clock.
+
+A bucket counts what was taken since it was last full, and multiplies once: no rounding adds up,
+however long it is busy. It grants whole tokens and never more than ``capacity + rate * elapsed``.
+"""
+
+
+class TokenBucket:
+    """``rate``: tokens that come back per second. ``capacity``: the most it holds, and what it begins with."""
+
+    __slots__ = ("_full_at", "_taken", "capacity", "rate")
+
+    def __init__(self, *, rate: float, capacity: int, now: float) -> None:
+        self.rate = rate
+        self.capacity = capacity
+        self._full_at = now  # when it was last known to be full
+        self._taken = 0  # since then, less what was put back
+
+    def take(self, tokens: int, now: float) -> int:
+        """Take up to so many tokens; how many there were."""
+        available = self.available(now)
+        if available == self.capacity:
+            self._full_at = now
+            self._taken = 0
+        granted = min(tokens, available)
+        self._taken += granted
+        return granted
+
+    def put_back(self, tokens: int) -> None:
+        """What was taken and not spent, in the same moment."""
+        self._taken -= tokens
+
+    def available(self, now: float) -> int:
+        """How many tokens there are."""
+        earned = int(max(0.0, now - self._full_at) * self.rate)
+        return min(self.capacity, self.capacity - self._taken + earned)
