@@ -74,6 +74,7 @@ class Session:
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
         self._ledger = Ledger(services.metrics, services.log, self._peer)
         self._head_only = False  # the request is a HEAD
+        self._plain_answer: bytes | None = None  # to a request that wants no WebSocket
         self._switched = False  # the 101 has been sent
         self._token: str | None = None  # the one that was verified
         self._upstream: socket.socket | None = None
@@ -96,6 +97,8 @@ class Session:
                 self._relay = await self._open()
             if self._relay is not None:
                 await self._run_relay(self._relay)
+            elif self._plain_answer is not None:
+                await self._say_last(self._plain_answer)
             elif self._ended_by is not None:
                 raise Refused(self._ended_by)
         except Refused as refused:
@@ -117,8 +120,8 @@ class Session:
         """From the first byte to a relay that is ready to run, or to the answer of a plain request."""
         request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
         self._head_only = request.method == "HEAD"
-        if (answer := self._services.plain_http.answer(request)) is not None:
-            await self._say_last(answer)
+        self._plain_answer = self._services.plain_http.answer(request)
+        if self._plain_answer is not None:
             return None
         upgrade = self._admit(request)
         credential = early_credential(

@@ -69,6 +69,21 @@ async def test_probes_while_draining() -> None:
         assert 1 <= int(refusal.headers.get("retry-after") or 0) <= 5
 
 
+async def test_drain_behind_the_answer() -> None:
+    """A probe that has its answer when the gateway begins to drain is not refused on top of it."""
+    async with house(GRACEFUL_DRAIN_TIMEOUT_SECONDS="60") as home, home.connect() as prober:
+        await prober.send(GET + HOST + b"\r\n")
+        assert (await prober.read_until(b"alive\n")).startswith(b"HTTP/1.1 200 ")
+        async with home.raw():
+            home.drain()
+            with trio.fail_after(5):
+                while not home.lines("draining"):
+                    await trio.sleep(0.005)
+            assert await prober.read_to_end() == b""
+            assert (await home.get("/readyz"))[0].status == 503
+            assert home.lines("refused") == []
+
+
 async def test_one_answer_a_connection() -> None:
     """A second request behind the first is not answered: the connection is closed."""
     async with house() as home:
