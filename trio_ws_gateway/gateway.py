@@ -24,6 +24,7 @@ from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.registry import Registry, standard_registry
@@ -41,6 +42,7 @@ EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 EXHAUSTED_PAUSE_SECONDS = 0.1
 EXHAUSTED_LOG_INTERVAL_SECONDS = 10.0
 LAG_INTERVAL_SECONDS = 1.0
+SWEEP_INTERVAL_SECONDS = 60.0
 DRAIN_SHARE = 0.8  # of the drain time: over this part sessions are told, the rest is for their goodbyes
 
 
@@ -143,6 +145,8 @@ async def serve(
             root.start_soon(_measure_lag, metrics)
             if reactor is not None:
                 root.start_soon(reactor.run)
+            if services.budgets is not None:
+                root.start_soon(_sweep, services.budgets)
             if keys is not None:
                 await root.start(keys.run)
             root.start_soon(gateway.accept, listener, services, root)
@@ -194,6 +198,12 @@ async def _measure_lag(metrics: Metrics) -> None:
         metrics.loop_lag.set(trio.current_time() - due_at)
 
 
+async def _sweep(budgets: Budgets) -> None:
+    while True:
+        await trio.sleep(SWEEP_INTERVAL_SECONDS)
+        budgets.sweep(trio.current_time())
+
+
 def _raise_descriptor_limit() -> None:
     """A session takes two descriptors, and the soft limit of a login shell is 1,024."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -217,6 +227,11 @@ def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
     except OSError as error:
         reason = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
         raise BadSettings((Problem("UPSTREAM_CA_FILE", reason, "a file of certificates in PEM"),)) from None
+
+
+def _budgets(settings: Settings) -> Budgets | None:
+    rate, burst = settings.rate_limit_per_second, settings.rate_limit_burst
+    return None if rate is None or burst is None else Budgets(rate=rate, burst=burst)
 
 
 def _services(settings: Settings, gateway: Gateway, registry: Registry, reactor: Reactor | None) -> Services:
@@ -243,6 +258,8 @@ def _services(settings: Settings, gateway: Gateway, registry: Registry, reactor:
             user_timeout_seconds=settings.ws_idle_timeout_seconds,
         ),
         terms=Terms(
+            buffer=new_buffer(),
+            reactor=reactor,
             pace=Pace(
                 ping_seconds=settings.ws_ping_interval_seconds or math.inf,
                 idle_seconds=settings.ws_idle_timeout_seconds,
@@ -254,7 +271,6 @@ def _services(settings: Settings, gateway: Gateway, registry: Registry, reactor:
             max_message_bytes=settings.ws_max_message_bytes or NO_LIMIT,
         ),
         metrics=gateway.metrics,
-        buffer=new_buffer(),
-        reactor=reactor,
+        budgets=_budgets(settings),
         log=gateway.log,
     )

@@ -23,13 +23,13 @@ from trio_ws_gateway.client import Client
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.credentials import Carrier, Credential, early_credential, late_cookie, without_token
 from trio_ws_gateway.ledger import Ledger
+from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
 from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
-from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.upstream.dial import Dialled, Dialler
 from trio_ws_gateway.upstream.introduction import introduce
@@ -59,8 +59,7 @@ class Services:
     dialler: Dialler
     terms: Terms
     metrics: Metrics
-    buffer: memoryview
-    reactor: Reactor | None
+    budgets: Budgets | None
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -156,7 +155,7 @@ class Session:
         dialled = await self._dial(greeting, request, upgrade.subprotocols, offer)
         accepted = dialled.accepted
         await self._switch(upgrade, accepted.subprotocol, accepted.extensions)
-        return self._connect(greeting, dialled, b"")
+        return self._connect(greeting, dialled, opening=b"", ahead=b"")
 
     async def _hear_client_first(
         self, request: Request, upgrade: Upgrade, credential: Credential | None, *, speaks_raw: bool
@@ -183,7 +182,9 @@ class Session:
             case bytes(payload):
                 opening = reader.rewritten(payload)
         dialled = await self._dial(greeting, request, self._offer(greeting, subprotocol), None)
-        return self._connect(greeting, dialled, opening + bytes(reader.rest))
+        if greeting.credential is None:  # only the message that carried the token is free of limits
+            return self._connect(greeting, dialled, opening=b"", ahead=opening + bytes(reader.rest))
+        return self._connect(greeting, dialled, opening=opening, ahead=bytes(reader.rest))
 
     async def _verify(self, credential: Credential | None) -> None:
         """Believe a credential, or refuse the session; nothing where there is none, or nobody to ask."""
@@ -257,21 +258,29 @@ class Session:
         services.metrics.dial_seconds.labels(greeting.protocol).observe(trio.current_time() - began_at)
         return dialled
 
-    def _connect(self, greeting: Greeting, dialled: Dialled[Accepted], opening: bytes) -> Relay:
+    def _connect(self, greeting: Greeting, dialled: Dialled[Accepted], *, opening: bytes, ahead: bytes) -> Relay:
         relay = Relay(
             self._client.sock,
             dialled.sock,
             greeting,
             self._services.terms,
-            buffer=self._services.buffer,
-            reactor=self._services.reactor,
-            from_client=opening + self._client.take_ahead(),
+            budget=self._budget(),
+            opening=opening,
+            from_client=ahead + self._client.take_ahead(),
             from_upstream=dialled.rest,
             compressed=dialled.accepted.extensions is not None,
         )
         if self._ended_by is not None:  # it came too late to cancel what has no checkpoint left
             relay.end(self._ended_by)
         return relay
+
+    def _budget(self) -> Budget | None:
+        """What this client may send: by who it is, or by its address where nobody knows that."""
+        budgets, identity = self._services.budgets, self._ledger.identity
+        if budgets is None:
+            return None
+        key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
+        return budgets.of(key, trio.current_time())
 
     async def _run_relay(self, relay: Relay) -> None:
         self._token = None  # nothing needs it any more

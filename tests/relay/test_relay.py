@@ -16,6 +16,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
@@ -36,6 +37,8 @@ from trio_ws_gateway.wire.frames import (
 from trio_ws_gateway.wire.mqtt import Connect, Will
 
 TERMS = Terms(
+    buffer=new_buffer(),
+    reactor=None,
     pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf),
     write_timeout_seconds=5,
     control_timeout_seconds=0.3,
@@ -68,6 +71,8 @@ async def relaying(
     terms: Terms = TERMS,
     greeting: Greeting | None = None,
     *,
+    budget: Budget | None = None,
+    opening: bytes = b"",
     from_client: bytes = b"",
     from_upstream: bytes = b"",
     compressed: bool = False,
@@ -82,9 +87,9 @@ async def relaying(
         client_near,
         upstream_near,
         greeting or RawGreeting(),
-        terms,
-        buffer=new_buffer(),
-        reactor=reactor,
+        evolve(terms, reactor=reactor),
+        budget=budget,
+        opening=opening,
         from_client=from_client,
         from_upstream=from_upstream,
         compressed=compressed,
@@ -445,6 +450,110 @@ class TestIllegal:
             assert (await ends.upstream.hear_close())[0] == 1009
             ends.upstream.end_stream()
         assert ends.relay.cause is Cause.UPSTREAM_MESSAGE_TOO_BIG
+
+
+class TestBudget:
+    """The clock of these budgets hardly refills: what counts is what they begin with."""
+
+    @staticmethod
+    def budget(burst: int) -> Budget:
+        return Budget(rate=0.001, burst=burst, now=trio.current_time())
+
+    async def test_exactly_what_is_granted(self) -> None:
+        """What the budget grants passes to the last message, the next is never begun, and the client hears why."""
+        async with relaying(budget=self.budget(5)) as ends:
+            await ends.client.send(build_frame(TEXT, b"m", masked=True) * 7)
+            for _ in range(5):
+                assert await ends.upstream.hear() == (TEXT, True, b"m")
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.RATE_LIMITED
+
+    async def test_opening_is_free(self) -> None:
+        """The message that carried the token draws on nothing; what was sent ahead behind it does."""
+        message = build_frame(TEXT, b"m", masked=True)
+        async with relaying(budget=self.budget(1), opening=message * 3, from_client=message * 2) as ends:
+            for _ in range(4):
+                assert await ends.upstream.hear() == (TEXT, True, b"m")
+            assert await ends.upstream.hear_close() == (1001, "")
+            ends.upstream.end_stream()
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.RATE_LIMITED
+
+    async def test_shared_by_sessions(self) -> None:
+        """Two sessions of one identity share one budget."""
+        budget = self.budget(3)
+        async with relaying(budget=budget) as one, relaying(budget=budget) as other:
+            for _ in range(2):
+                await one.client.say(TEXT, b"m")
+                await one.upstream.hear()
+            await other.client.say(TEXT, b"m")
+            await other.upstream.hear()
+            await other.client.say(TEXT, b"m")
+            assert await other.client.hear_close() == (1008, "Rate limit exceeded")
+            for peer in (one.client, one.upstream, other.client, other.upstream):
+                peer.end_stream()
+
+    @pytest.mark.parametrize("opcode", [PING, PONG, CONTINUATION])
+    async def test_no_way_around(self, opcode: int) -> None:
+        """Control frames and further fragments have a budget too, ten times as many."""
+        async with relaying(budget=self.budget(1)) as ends:
+            await ends.client.say(TEXT, b"", fin=False)
+            await ends.upstream.hear()
+            for _ in range(10):
+                await ends.client.say(opcode, b"", fin=opcode != CONTINUATION)
+                await ends.upstream.hear()
+            await ends.client.say(opcode, b"", fin=opcode != CONTINUATION)
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    async def test_mqtt_5_hears_it_first(self) -> None:
+        """An MQTT 5 client hears DISCONNECT 0x96."""
+        async with relaying(greeting=mqtt(5), budget=self.budget(1)) as ends:
+            await ends.upstream.say(BINARY, CONNACK_5)
+            await ends.client.hear()
+            await ends.client.send(build_frame(BINARY, b"\xc0\x00", masked=True) * 2)
+            _, _, packet = await ends.client.hear()
+            assert (packet[0], packet[2]) == (0xE0, 0x96)
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    @given(
+        burst=st.integers(0, 8),
+        fragments=st.lists(st.integers(1, 3), max_size=10),
+        sizes=st.lists(st.integers(1, 40), min_size=1, max_size=8),
+    )
+    @settings(max_examples=60, deadline=None)
+    async def test_whatever_the_reads(self, burst: int, fragments: list[int], sizes: list[int]) -> None:
+        """However the messages come, so many pass as are granted, each whole."""
+        wire = b"".join(
+            build_frame(TEXT if number == 0 else CONTINUATION, b"abc", fin=number == count - 1, masked=True)
+            for count in fragments
+            for number in range(count)
+        )
+        budget = self.budget(max(1, burst))
+        budget.messages.take(0 if burst else 1, trio.current_time())
+        async with relaying(budget=budget) as ends:
+            rest = wire
+            for size in itertools.cycle(sizes):
+                if not rest:
+                    break
+                with contextlib.suppress(OSError):
+                    await ends.client.send(rest[:size])
+                rest = rest[size:]
+                await wait_all_tasks_blocked()
+            ends.client.end_stream()
+            frames = []
+            with contextlib.suppress(EOFError):
+                while (frame := await ends.upstream.hear())[0] != CLOSE:
+                    frames.append(frame)
+            assert sum(opcode == TEXT for opcode, _, _ in frames) == min(burst, len(fragments))
+            assert not frames or frames[-1][1]
+            ends.upstream.end_stream()
 
 
 class TestGoodbye:

@@ -136,7 +136,6 @@ class Settings:
         None,
         kinds.RATE,
         "Messages that an identity may send per second, over all its sessions; unset: no limit.",
-        works_for=(),
     )
     rate_limit_burst: int | None = derived(
         "three seconds' worth of RATE_LIMIT_PER_SECOND",
@@ -145,7 +144,6 @@ class Settings:
         ),
         kinds.POSITIVE_COUNT,
         "Messages that an identity may send at once.",
-        works_for=(),
     )
     redis_url: str | None = setting(
         None,

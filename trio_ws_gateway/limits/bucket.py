@@ -19,7 +19,7 @@ class TokenBucket:
     def take(self, tokens: int, now: float) -> int:
         """Take up to so many tokens; how many there were."""
         available = self.available(now)
-        if available == self.capacity:
+        if available == self.capacity:  # what it earned beyond is lost
             self._full_at = now
             self._taken = 0
         granted = min(tokens, available)
@@ -29,6 +29,9 @@ class TokenBucket:
     def put_back(self, tokens: int) -> None:
         """What was taken and not spent, in the same moment."""
         self._taken -= tokens
+
+    def is_full(self, now: float) -> bool:
+        return self.available(now) == self.capacity
 
     def available(self, now: float) -> int:
         """How many tokens there are."""

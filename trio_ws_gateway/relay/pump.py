@@ -19,6 +19,7 @@ import outcome
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
@@ -43,12 +44,18 @@ class Ended(Enum):
     CLOSE = "a Close frame has passed"
     ILLEGAL = "an illegal frame came"
     TOO_BIG = "a message came that is too big"
+    TOO_MANY = "more came than the budget allows"
     SOURCE_LOST = "end of stream, or a reset, without a Close"
     TARGET_LOST = "the target is gone"
     TARGET_STUCK = "the target takes nothing"
 
 
-OF_FOUND = {Found.CLOSE: Ended.CLOSE, Found.ILLEGAL: Ended.ILLEGAL, Found.TOO_BIG: Ended.TOO_BIG}
+OF_FOUND = {
+    Found.CLOSE: Ended.CLOSE,
+    Found.ILLEGAL: Ended.ILLEGAL,
+    Found.TOO_BIG: Ended.TOO_BIG,
+    Found.TOO_MANY: Ended.TOO_MANY,
+}
 
 
 def new_buffer() -> memoryview:
@@ -64,7 +71,9 @@ class Pump:
     """
 
     __slots__ = (
+        "_ahead",
         "_alarm",
+        "_budget",
         "_buffer",
         "_inserts",
         "_kept",
@@ -94,6 +103,8 @@ class Pump:
         buffer: memoryview,
         write_timeout_seconds: float,
         opening: bytes = b"",
+        ahead: bytes = b"",
+        budget: Budget | None = None,
         reactor: Reactor | None = None,
     ) -> None:
         self.source = source
@@ -106,6 +117,8 @@ class Pump:
         self._buffer = buffer
         self._write_timeout = write_timeout_seconds
         self._opening = opening
+        self._ahead = ahead
+        self._budget = budget
         self._kept = b""
         self._unsent = memoryview(b"")
         self._inserts = b""
@@ -144,7 +157,12 @@ class Pump:
 
     async def run(self) -> Ended:
         """Forward until this direction ends. Cancelled, it leaves nothing half done that ``conclude`` cannot finish."""
-        await self._pass_opening()
+        opening, ahead, budget = self._opening, self._ahead, self._budget
+        self._opening = self._ahead = b""
+        self._budget = None
+        await self._pass_first(opening)
+        self._budget = budget
+        await self._pass_first(ahead)
         if self._reactor is None:
             return await self._forward()
         self._reactor.add(self)
@@ -207,6 +225,7 @@ class Pump:
     async def hear_close(self) -> None:
         """Hear the source out, forwarding nothing: until its Close, its end of stream, or the caller's deadline."""
         self.scanner.own_ping = None
+        self.scanner.lift_ceilings()
         while self.ended not in {Ended.CLOSE, Ended.SOURCE_LOST}:
             if self.ended in {Ended.ILLEGAL, Ended.TOO_BIG}:  # nobody knows where its frames begin
                 await linger(self.source, math.inf)
@@ -259,10 +278,12 @@ class Pump:
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
 
-    async def _pass_opening(self) -> None:
-        opening, self._opening = memoryview(self._opening), b""
-        for at in range(0, len(opening), READ_BYTES):
-            piece = opening[at : at + READ_BYTES]
+    async def _pass_first(self, data: bytes) -> None:
+        """Pass what was read before there was a pump."""
+        for at in range(0, len(data), READ_BYTES):
+            if self.ended:
+                return
+            piece = data[at : at + READ_BYTES]
             self.bytes += len(piece)
             kept = len(self._kept)
             self._buffer[:kept] = self._kept
@@ -270,8 +291,6 @@ class Pump:
             self._pass_on(len(piece))
             while self._unsent and self.ended is not Ended.TARGET_STUCK:
                 await self._flush()
-            if self.ended:
-                return
 
     def _receive(self, limit: int) -> int:
         """Read up to ``limit`` bytes into the buffer, behind what was kept; 0 at the end of the stream."""
@@ -293,8 +312,10 @@ class Pump:
 
     def _pass_on(self, size: int) -> None:
         """Scan and send what was kept and the ``size`` bytes that were read behind it."""
-        scanner, buffer = self.scanner, self._buffer
+        scanner, buffer, budget = self.scanner, self._buffer, self._budget
         total = len(self._kept) + size
+        if budget is not None:
+            budget.lend(scanner, self.heard_at)
         if self._inserts:
             at = 0
             out = bytearray()
@@ -304,16 +325,18 @@ class Pump:
                 out += buffer[:at]
                 out += self._take_inserts()
             self._pass_on_in_pieces(out, at, total)
-            return
-        passed = scanner.scan(buffer, total)
-        if scanner.found is Found.OWN_PONG:
-            self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
-            return
-        self._kept = bytes(buffer[passed:total]) if passed < total else b""
-        if scanner.found:
-            self.ended = OF_FOUND[scanner.found]
-        if passed:
-            self._send(buffer[:passed])
+        else:
+            passed = scanner.scan(buffer, total)
+            if scanner.found is Found.OWN_PONG:
+                self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
+            else:
+                self._kept = bytes(buffer[passed:total]) if passed < total else b""
+                if scanner.found:
+                    self.ended = OF_FOUND[scanner.found]
+                if passed:
+                    self._send(buffer[:passed])
+        if budget is not None:
+            budget.settle(scanner)
 
     def _pass_on_in_pieces(self, out: bytearray, at: int, total: int) -> None:
         """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""

@@ -14,6 +14,7 @@ from attrs import frozen
 
 from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.protocols.base import Greeting, Walker
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
@@ -23,8 +24,13 @@ from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_fram
 
 @frozen(kw_only=True)
 class Terms:
-    """What holds for every relay of a gateway. Seconds, ``math.inf`` for never; bytes."""
+    """What holds for every relay of a gateway. Seconds, ``math.inf`` for never; bytes.
 
+    ``buffer``: of all pumps of one event loop. ``reactor``: drives them, where there is one.
+    """
+
+    buffer: memoryview
+    reactor: Reactor | None
     pace: Pace
     write_timeout_seconds: float
     control_timeout_seconds: float
@@ -67,7 +73,11 @@ class Side:
 
 
 class Relay:
-    """``cause`` and ``detail`` say why it ended, once it has; ``fault`` is what was raised where it is our fault."""
+    """One session. ``cause`` and ``detail`` say why it ended, once it has; ``fault`` is what was raised by mistake.
+
+    ``opening``: what the client hears forwarded first, as frames; it is free, all else draws on ``budget``.
+    ``from_client``, ``from_upstream``: what was read ahead from each. ``compressed``: permessage-deflate was agreed on.
+    """
 
     def __init__(
         self,
@@ -76,8 +86,8 @@ class Relay:
         greeting: Greeting,
         terms: Terms,
         *,
-        buffer: memoryview,
-        reactor: Reactor | None = None,
+        budget: Budget | None = None,
+        opening: bytes = b"",
         from_client: bytes = b"",
         from_upstream: bytes = b"",
         compressed: bool = False,
@@ -91,7 +101,15 @@ class Relay:
         self.fault: Exception | None = None
         to_upstream, to_client = greeting.walkers()
 
-        def pump(source: socket.socket, target: socket.socket, walker: Walker | None, opening: bytes) -> Pump:
+        def pump(
+            source: socket.socket,
+            target: socket.socket,
+            walker: Walker | None,
+            *,
+            opening: bytes = b"",
+            ahead: bytes,
+            budget: Budget | None = None,
+        ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
                 max_message_bytes=terms.max_message_bytes,
@@ -102,14 +120,16 @@ class Relay:
                 source,
                 target,
                 scanner,
-                buffer=buffer,
+                buffer=terms.buffer,
                 write_timeout_seconds=terms.write_timeout_seconds,
                 opening=opening,
-                reactor=reactor,
+                ahead=ahead,
+                budget=budget,
+                reactor=terms.reactor,
             )
 
-        self.to_upstream = pump(client, upstream, to_upstream, from_client)
-        self.to_client = pump(upstream, client, to_client, from_upstream)
+        self.to_upstream = pump(client, upstream, to_upstream, opening=opening, ahead=from_client, budget=budget)
+        self.to_client = pump(upstream, client, to_client, ahead=from_upstream)
         self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
         self.upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
 
@@ -161,6 +181,8 @@ class Relay:
                 self.end(Cause.ILLEGAL_FRAME, f"from the client: {self.to_upstream.scanner.detail}")
             case Ended.TOO_BIG:
                 self.end(Cause.MESSAGE_TOO_BIG, self.to_upstream.scanner.detail)
+            case Ended.TOO_MANY:
+                self.end(Cause.RATE_LIMITED, self.to_upstream.scanner.detail)
             case Ended.SOURCE_LOST:
                 self.end(Cause.CLIENT_LOST)
             case Ended.TARGET_LOST:  # its last words may still be on their way to the client
@@ -176,7 +198,7 @@ class Relay:
                 self._leave_it_to(self.to_upstream, self._terms.close_timeout_seconds)
             case Ended.ILLEGAL:
                 self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.scanner.detail}")
-            case Ended.TOO_BIG:
+            case Ended.TOO_BIG | Ended.TOO_MANY:  # nobody limits how many an upstream sends
                 self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.scanner.detail)
             case Ended.SOURCE_LOST if self.greeting.upstream_may_end_first:
                 self._likely = Cause.UPSTREAM_LOST

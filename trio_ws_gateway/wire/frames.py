@@ -62,6 +62,7 @@ class Found(Enum):
     OWN_PONG = "the answer to our own ping begins here; it is to be cut out"
     ILLEGAL = "an illegal frame begins here"
     TOO_BIG = "a frame begins here that makes its message too big"
+    TOO_MANY = "a frame begins here for which the ceiling leaves no room"
 
 
 class PayloadWalker(Protocol):
@@ -79,8 +80,12 @@ class FrameScanner:
     ``compressed``: permessage-deflate was agreed on, so RSV1 may mark a message's first frame.
     ``walker``: is fed every payload of data frames.
 
+    ``message_ceiling`` and ``extra_ceiling`` may be set between scans: no message is begun beyond
+    that number, and no frame passes that begins none (control frames, further fragments).
+
     After each ``scan``: ``inside`` is how many bytes of the current frame are still to pass,
-    ``fragmented`` whether a message is begun and not ended, ``messages`` how many were begun.
+    ``fragmented`` whether a message is begun and not ended, ``messages`` how many were begun,
+    ``extras`` how many frames began none.
     """
 
     __slots__ = (
@@ -94,8 +99,11 @@ class FrameScanner:
         "_offset",
         "cut",
         "detail",
+        "extra_ceiling",
+        "extras",
         "found",
         "inside",
+        "message_ceiling",
         "messages",
         "own_ping",
         "ping_passed",
@@ -122,12 +130,17 @@ class FrameScanner:
         self._offset = 0
         self.inside = 0
         self.messages = 0
+        self.extras = 0
+        self.lift_ceilings()
         self.found: Found | None = None
         self.detail = ""
         self.cut = 0  # after OWN_PONG: how many bytes to leave out
         self.own_ping: bytes | None = None  # payload of the pings that the gateway sends to this side
         self.ping_passed = 0  # how many
         self.pong_passed = 0
+
+    def lift_ceilings(self) -> None:
+        self.message_ceiling = self.extra_ceiling = NO_LIMIT
 
     @property
     def fragmented(self) -> bool:
@@ -146,13 +159,8 @@ class FrameScanner:
             end = min(at, size)
             self.walker.feed(view, 0, end, self._mask, self._offset)
             self._offset += end
-        masked, meanings, limit, walker, messages = (
-            self._masked,
-            self._meanings,
-            self._limit,
-            self.walker,
-            self.messages,
-        )
+        masked, meanings, limit, walker = self._masked, self._meanings, self._limit, self.walker
+        messages, message_ceiling = self.messages, self.message_ceiling
         while at + 2 <= size:
             second = view[at + 1]
             meaning = meanings[view[at]]
@@ -179,13 +187,20 @@ class FrameScanner:
                 if length > limit:
                     self._stop(Found.TOO_BIG, f"a message of {length} bytes")
                     break
+                if messages == message_ceiling:
+                    self._stop(Found.TOO_MANY, "messages")
+                    break
                 messages += 1
             elif meaning == CONTROL:
                 if payload + length > size:
                     break
+                if self.extras == self.extra_ceiling:
+                    self._stop(Found.TOO_MANY, "control frames")
+                    break
                 found = self._control(view, at, payload, length)
                 if found is Found.OWN_PONG:
                     break
+                self.extras += 1
                 at = payload + length
                 if found is Found.CLOSE:
                     break
@@ -195,8 +210,14 @@ class FrameScanner:
                 if before + length > limit:
                     self._stop(Found.TOO_BIG, f"a message of {before + length} bytes in fragments")
                     break
+                if messages == message_ceiling if meaning == BEGINS else self.extras == self.extra_ceiling:
+                    self._stop(Found.TOO_MANY, "messages" if meaning == BEGINS else "fragments")
+                    break
                 self._message_bytes = before + length
-                messages += meaning == BEGINS
+                if meaning == BEGINS:
+                    messages += 1
+                else:
+                    self.extras += 1
                 self._meanings = meanings = self._compressed if meaning == ENDS else INSIDE_MESSAGE
             at = payload + length
             if walker is not None:

@@ -1,0 +1,63 @@
+"""The limit on messages, from outside: by who a client is, or where it comes from."""
+
+from tests.house import house
+from trio_ws_gateway.wire.frames import TEXT
+
+TIGHT = {"RATE_LIMIT_PER_SECOND": "0.001", "RATE_LIMIT_BURST": "2"}
+
+
+async def test_over_the_limit() -> None:
+    """A client over its limit hears 1008, and its violation is counted; what was granted has arrived."""
+    async with house(**TIGHT) as home, home.knock(token=home.provider.mint()) as (client, _):
+        upstream = await home.upstream.next()
+        for _ in range(3):
+            await client.say(TEXT, b"m")
+        assert await client.hear_close() == (1008, "Rate limit exceeded")
+        client.end_stream()
+        assert [await upstream.hear() for _ in range(2)] == [(TEXT, True, b"m")] * 2
+        assert (await upstream.hear_close())[0] == 1001
+        upstream.end_stream()
+        assert (await home.last_line("session ended"))["cause"] == "rate_limited"
+        assert (await home.samples())["ws_rate_limit_violations_total"] == 1
+
+
+async def test_sessions_of_one_subject_share_it() -> None:
+    """All sessions of one subject draw on one budget, those of another subject on their own; so do anonymous ones by
+    their address."""
+    async with (
+        house(**TIGHT, ALLOW_ANONYMOUS="true") as home,
+        home.knock(token=home.provider.mint(sub="one")) as (first, _),
+        home.knock(token=home.provider.mint(sub="one")) as (second, _),
+        home.knock(token=home.provider.mint(sub="another")) as (other, _),
+        home.knock() as (nobody, _),
+    ):
+        upstreams = [await home.upstream.next() for _ in range(3)]
+        for client in (first, second, other):
+            await client.say(TEXT, b"m")
+        for upstream in upstreams:
+            await upstream.hear()
+        for _ in range(2):
+            await nobody.say(TEXT, b"m")
+        of_nobody = await home.upstream.next()
+        assert [await of_nobody.hear() for _ in range(2)] == [(TEXT, True, b"m")] * 2
+        await second.say(TEXT, b"m")
+        assert await second.hear_close() == (1008, "Rate limit exceeded")
+        await nobody.say(TEXT, b"m")
+        assert await nobody.hear_close() == (1008, "Rate limit exceeded")
+        await other.say(TEXT, b"m")
+        for peer in (first, second, other, nobody, of_nobody, *upstreams):
+            peer.end_stream()
+
+
+async def test_the_message_with_the_token_is_free() -> None:
+    """A first message that is the token draws on nothing."""
+    async with house(**TIGHT) as home, home.knock() as (client, _):
+        await client.say(TEXT, home.provider.mint().encode())
+        upstream = await home.upstream.next()
+        for _ in range(2):
+            await client.say(TEXT, b"m")
+            assert await upstream.hear() == (TEXT, True, b"m")
+        await client.say(TEXT, b"m")
+        assert await client.hear_close() == (1008, "Rate limit exceeded")
+        client.end_stream()
+        upstream.end_stream()
