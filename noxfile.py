@@ -78,6 +78,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def bench(session: nox.Session) -> None:
+    """Measure the gateway beside its peers. ``nox -s bench -- --help``"""
+    session.install("--editable", ".", *group("bench"))
+    session.run("python", "-m", "benchmarks", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Judge what both test runs covered together."""
     session.install(*group("coverage"))

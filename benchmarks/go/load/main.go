@@ -1,0 +1,230 @@
+// The load generator. It opens sessions through a proxy and keeps them busy; what it expects back is known to
+// the byte, so it compares in place of parsing. One loop, no goroutines.
+//
+// It speaks in lines of JSON and waits for a line before each step, so that whoever started it can read the
+// proxy's clocks at the right moments: between "ready" and the result nothing is measured but the work.
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"trio-ws-gateway/benchmarks/poll"
+)
+
+const stalledSeconds = 20
+
+var (
+	mode        = flag.String("mode", "echo", "echo, fan, idle, sessions or storm")
+	port        = flag.Int("port", 0, "of the proxy, on 127.0.0.1")
+	path        = flag.String("path", "/ws", "of the endpoint")
+	connections = flag.Int("connections", 1, "sessions at a time; `sessions`: in all")
+	opening     = flag.Int("opening", 64, "sessions in their handshake at a time")
+	inflight    = flag.Int("inflight", 1, "messages on their way, per session")
+	size        = flag.Int("size", 100, "bytes of a message")
+	warm        = flag.Float64("warm", 0.2, "seconds before it counts")
+	seconds     = flag.Float64("seconds", 1, "seconds that count")
+	messages    = flag.Int64("messages", 50_000_000, "messages at most")
+	tokens      = flag.String("tokens", "", "file of bearer tokens, one a line, taken in turn")
+	broadcast   = flag.Int("broadcast", 0, "`fan`: the echo's second port")
+	version     = flag.Int("mqtt", 0, "speak MQTT through the sessions: 4 is 3.1.1, 5 is 5.0")
+)
+
+func main() {
+	flag.Parse()
+	l := newLoad(readTokens())
+	switch *mode {
+	case "echo":
+		l.echo()
+	case "fan":
+		l.fan()
+	case "idle":
+		l.idle()
+	case "sessions":
+		l.comeAndGo()
+	case "storm":
+		l.storm()
+	default:
+		poll.Fail("no such mode: %s", *mode)
+	}
+}
+
+var steps = bufio.NewReader(os.Stdin)
+
+func say(what any) {
+	line, err := json.Marshal(what)
+	poll.Must(err, "result")
+	fmt.Println(string(line))
+}
+
+// await the word to go on; its absence is the end.
+func await() string {
+	line, err := steps.ReadString('\n')
+	if err != nil {
+		os.Exit(0)
+	}
+	return strings.TrimSpace(line)
+}
+
+func readTokens() []string {
+	if *tokens == "" {
+		return []string{""}
+	}
+	text, err := os.ReadFile(*tokens)
+	poll.Must(err, "tokens")
+	return strings.Fields(string(text))
+}
+
+// Result of a step. Latencies are in microseconds.
+type Result struct {
+	Count   int64   `json:"count"`
+	Seconds float64 `json:"seconds"`
+	P50     float64 `json:"p50_us"`
+	P99     float64 `json:"p99_us"`
+}
+
+func (l *load) result(count int64, began time.Time) Result {
+	return Result{Count: count, Seconds: time.Since(began).Seconds(), P50: l.times.quantile(0.5), P99: l.times.quantile(0.99)}
+}
+
+// echo: every message that comes back is followed by the next.
+func (l *load) echo() {
+	var stopAt int64
+	l.onMessages = func(s *session, n int) {
+		l.times.add(l.now, s.took(n))
+		if l.now < stopAt && l.done < *messages {
+			l.send(s, n)
+		}
+	}
+	run := func(duration float64) {
+		stopAt = nanotime() + int64(duration*1e9)
+		l.now = nanotime()
+		for _, s := range l.live {
+			l.send(s, *inflight)
+		}
+		for l.done < l.asked {
+			l.turn()
+		}
+	}
+	l.openAll(*connections)
+	run(*warm)
+	say("ready")
+	await()
+	before, began := l.done, time.Now()
+	l.times = histogram{}
+	run(*seconds)
+	say(l.result(l.done-before, began))
+	await()
+	l.leave()
+}
+
+// fan: the upstream says the same to all sessions; when all have heard it, it says the next.
+func (l *load) fan() {
+	speaker, err := poll.Connect(*broadcast)
+	poll.Must(err, "the echo's second port")
+	var saidAt int64
+	l.onMessages = func(_ *session, n int) { l.times.addMany(l.now-saidAt, n) }
+	words := l.batchOf(*inflight, serverFrame(l.payload))
+	run := func(duration float64) {
+		stopAt := nanotime() + int64(duration*1e9)
+		for saidAt = nanotime(); saidAt < stopAt && l.done < *messages; saidAt = nanotime() {
+			l.asked += int64(len(l.live) * *inflight)
+			if n, ok := poll.Write(speaker, words); !ok || n < len(words) {
+				poll.Fail("the echo did not take what it should spread")
+			}
+			for l.done < l.asked {
+				l.turn()
+			}
+		}
+	}
+	l.openAll(*connections)
+	run(*warm)
+	say("ready")
+	await()
+	before, began := l.done, time.Now()
+	l.times = histogram{}
+	run(*seconds)
+	say(l.result(l.done-before, began))
+	await()
+	l.leave()
+}
+
+// idle: open as many as each line says, each with one message behind it, and do nothing.
+func (l *load) idle() {
+	for {
+		say("ready")
+		count, err := strconv.Atoi(await())
+		if err != nil {
+			break
+		}
+		l.openAll(count)
+	}
+	l.leave()
+}
+
+// comeAndGo: a session is opened, has one message echoed, and says Close. So many in all, few at a time.
+func (l *load) comeAndGo() {
+	say("ready")
+	await()
+	began := time.Now()
+	l.times = histogram{}
+	l.onOpen = func(s *session) {
+		l.times.addMany(l.now-s.beganAt, 1)
+		l.close(s)
+	}
+	l.onEnd = func(*session) {}
+	for begun := 0; begun < *connections || len(l.live) > 0; {
+		for begun < *connections && len(l.live) < *opening {
+			l.open()
+			begun++
+		}
+		l.turn()
+	}
+	say(l.result(int64(*connections), began))
+	await()
+}
+
+// storm: all sessions are cut at once and come back.
+func (l *load) storm() {
+	l.openAll(*connections)
+	say("ready")
+	await()
+	began := time.Now()
+	l.times = histogram{}
+	for len(l.live) > 0 {
+		l.drop(l.live[0])
+	}
+	l.onOpen = func(s *session) { l.times.addMany(l.now-s.beganAt, 1) }
+	l.openAll(*connections)
+	say(l.result(int64(*connections), began))
+	await()
+	l.leave()
+}
+
+func (l *load) openAll(count int) {
+	for len(l.live) < count || l.ready < l.begun {
+		for len(l.live) < count && l.begun-l.ready < *opening {
+			l.open()
+		}
+		l.turn()
+	}
+}
+
+// leave says Close on every session and waits for the ends, for a while.
+func (l *load) leave() {
+	l.onEnd = func(*session) {}
+	for _, s := range l.live {
+		l.close(s)
+	}
+	for until := time.Now().Add(3 * time.Second); len(l.live) > 0 && time.Now().Before(until); {
+		l.turn()
+	}
+	syscall.Exit(0)
+}
