@@ -101,18 +101,23 @@ class Gateway:
         """Tell the sessions to end, spread over the drain time; return when they have, or time is up."""
         self.draining = True
         seconds = self.settings.graceful_drain_timeout_seconds
-        began_at = trio.current_time()
-        told = list(self.sessions)
-        self.log.info("draining", sessions=len(told), seconds=seconds)
+        live = list(self.sessions)
+        self.log.info("draining", sessions=len(live), seconds=seconds)
         with trio.move_on_after(seconds):
-            for position, session in enumerate(told):
-                await trio.sleep_until(began_at + seconds * DRAIN_SHARE * position / len(told))
-                session.end(Cause.DRAINING)
-            for session in told:
-                while session in self.sessions:
-                    await self._departure.wait()
-        if left := sum(session in self.sessions for session in told):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._tell, live, seconds * DRAIN_SHARE)
+                for session in live:
+                    while session in self.sessions:
+                        await self._departure.wait()
+                nursery.cancel_scope.cancel()  # those that are left to tell have gone by themselves
+        if left := sum(session in self.sessions for session in live):
             self.log.warning("cut", sessions=left)
+
+    async def _tell(self, live: list[Session], seconds: float) -> None:
+        began_at = trio.current_time()
+        for position, session in enumerate(live):
+            await trio.sleep_until(began_at + seconds * position / len(live))
+            session.end(Cause.DRAINING)
 
 
 async def serve(

@@ -324,3 +324,14 @@ def assert_clean(there: Outside) -> None:
     output = there.gateway.output()
     assert all(line.startswith("{") for line in output.splitlines()), output
     assert "eyJ" not in output
+
+
+async def test_who_leaves_by_itself_is_not_waited_for() -> None:
+    """When all sessions have left by themselves the drain is over, whatever is left of its time."""
+    async with house(GRACEFUL_DRAIN_TIMEOUT_SECONDS="60") as home, raw_sessions(home, 4) as sessions:
+        signal.raise_signal(signal.SIGTERM)
+        await draining(home)
+        for client, upstream in sessions:
+            client.end_stream()
+            upstream.end_stream()
+        await stopped(home)
