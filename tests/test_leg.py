@@ -37,6 +37,17 @@ def test_user_timeout_beyond_what_the_system_takes() -> None:
         assert options(near, "TCP_USER_TIMEOUT") == [2**31 - 1]
 
 
+def test_system_without_an_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option that a system does not have is left out."""
+    near, far = tcp_pair()
+    with near, far:
+        before = options(near, "TCP_USER_TIMEOUT")
+        number = socket.TCP_USER_TIMEOUT
+        monkeypatch.delattr(socket, "TCP_USER_TIMEOUT")
+        leg.configure(near, user_timeout_seconds=1)
+        assert [near.getsockopt(socket.IPPROTO_TCP, number)] == before
+
+
 async def test_send_all_and_receive() -> None:
     """All of it is sent, however little the peer takes at a time; then an empty read says that the stream has ended."""
     near, far = tcp_pair()

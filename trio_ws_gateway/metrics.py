@@ -181,8 +181,6 @@ class Metrics:
                 self.rate_limit_violations.inc()
             case Counts.REVOCATION:
                 self.revocations.inc()
-            case Counts.NOTHING:
-                pass
 
     def expose(self) -> bytes:
         """The text format of Prometheus, without ``_created`` series (they say nothing that ``up`` does not)."""

@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -21,6 +22,7 @@ SHORT = {
     "WS_CONTROL_TIMEOUT_SECONDS": "0.3",
     "WS_CLOSE_TIMEOUT_SECONDS": "0.3",
     "WS_DIAL_RETRY_INTERVAL_SECONDS": "0.05",
+    "GRACEFUL_DRAIN_TIMEOUT_SECONDS": "1",
     "LOG_LEVEL": "debug",
 }
 RESET, END = b"reset", b"end"  # what an upstream that echoes is told to do
@@ -69,7 +71,10 @@ async def outside(
     ready: bool = True,
     **settings: str,
 ) -> AsyncIterator[Outside]:
-    """A gateway process with these settings on top of short time-outs, entered when it is ``ready``."""
+    """A gateway process with these settings on top of short time-outs, entered when it is ``ready``.
+
+    It must end with status 0.
+    """
     async with OidcProvider().serving() as provider, trio.open_nursery() as nursery:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         upstream = Upstream(listeners[0].socket.getsockname()[1])
@@ -85,7 +90,11 @@ async def outside(
             house = House(provider, upstream, gateway.port, trio.CancelScope(), io.StringIO())
             if ready:
                 await until_ready(house)
-            yield Outside(house=house, gateway=gateway)
+            there = Outside(house=house, gateway=gateway)
+            yield there
+            if gateway.process.popen.poll() is None:
+                gateway.signal(signal.SIGTERM)
+            assert await there.exit_status() == 0, gateway.output()
         finally:
             gateway.process.kill()
         nursery.cancel_scope.cancel()
