@@ -177,6 +177,27 @@ async def test_broker_that_is_lost_within_a_packet() -> None:
         assert await client.hear_close() == (1011, "Upstream connection lost")
 
 
+@pytest.mark.parametrize("level", [4, 5])
+async def test_broker_that_is_lost_within_its_connack(level: int) -> None:
+    """Where half a CONNACK has passed, no second one is begun: only 1011."""
+    async with (
+        house(WS_CONTROL_TIMEOUT_SECONDS="0.1") as home,
+        home.mqtt(home.connect_packet(level), welcomed=False) as (client, broker),
+    ):
+        await broker.say(BINARY, connack(level, 0)[:2])
+        broker.end_stream()
+        assert await client.hear() == (BINARY, True, connack(level, 0)[:2])
+        assert await client.hear_close() == (1011, "Upstream connection lost")
+
+
+@pytest.mark.parametrize("level", [4, 5])
+async def test_no_disconnect_before_the_connack(level: int) -> None:
+    """A cause that no CONNACK can say is only a Close to a client that waits for one: no DISCONNECT goes first."""
+    async with house() as home, home.mqtt(home.connect_packet(level), welcomed=False) as (client, _):
+        await client.send(b"\x82\x00")  # not masked
+        assert await client.hear_close() == (1002, "Protocol error")
+
+
 @pytest.mark.parametrize("reset", [False, True])
 async def test_client_that_is_lost(*, reset: bool) -> None:
     """A client that is lost leaves the broker with a dropped connection and no DISCONNECT: its will fires."""
