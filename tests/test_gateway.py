@@ -5,6 +5,9 @@ import os
 import resource
 import signal
 import socket
+import ssl
+import threading
+from contextlib import ExitStack, nullcontext
 from typing import Any
 
 import pytest
@@ -12,8 +15,10 @@ import trio
 
 from tests.house import House, house
 from tests.oidc_provider import OidcProvider
+from tests.servers.ports import free_port
 from trio_ws_gateway import gateway
 from trio_ws_gateway.causes import Refused
+from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.session import Session
 from trio_ws_gateway.wire.frames import CONTINUATION, TEXT
 
@@ -121,6 +126,62 @@ async def test_keys_by_discovery() -> None:
         home.knock(token=provider.mint()) as (_, answer),
     ):
         assert answer.status == 101
+
+
+async def test_many_clients_at_once() -> None:
+    """More clients than are accepted in one turn are all let in."""
+    async with house() as home:
+        count = 2 * gateway.ACCEPTS_PER_TURN + 1
+        with ExitStack() as stack:
+            for _ in range(count):  # all of them before the gateway has a turn
+                stack.enter_context(socket.create_connection(("127.0.0.1", home.port)))
+            assert await alive(home)
+        with trio.fail_after(10):
+            while len(home.lines("refused")) < count:
+                await trio.sleep(0.01)
+
+
+async def test_without_a_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no epoll sessions are relayed all the same."""
+    monkeypatch.setattr(gateway, "reactor_if_possible", lambda: nullcontext(None))
+    async with house() as home, home.raw() as (client, upstream):
+        await client.say(TEXT, b"hello")
+        assert await upstream.hear() == (TEXT, True, b"hello")
+
+
+async def test_budgets_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The budgets of identities that are gone are forgotten after a while."""
+    swept = trio.Event()
+
+    def sweep(_budgets: Budgets, _now: float) -> None:
+        swept.set()
+
+    monkeypatch.setattr(gateway, "SWEEP_INTERVAL_SECONDS", 0.01)
+    monkeypatch.setattr(Budgets, "sweep", sweep)
+    async with house(RATE_LIMIT_PER_SECOND="10"):
+        with trio.fail_after(5):
+            await swept.wait()
+
+
+async def test_nothing_blocks_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are resolved in threads beside the loop, and authorities are read at the start, not with every dial."""
+    resolve, main = socket.getaddrinfo, threading.current_thread()
+    resolved: list[object] = []
+
+    def getaddrinfo(host: bytes, port: int, family: int, kind: int, protocol: int, flags: int) -> list[Any]:
+        if not flags & socket.AI_NUMERICHOST:  # with it nobody is asked
+            resolved.append(host)
+            assert threading.current_thread() is not main
+        return resolve(host, port, family, kind, protocol, flags)
+
+    async with house(WS_DIAL_RETRY_MAX="0", RAW_WS_BACKEND_URL=f"wss://localhost:{free_port()}/") as home:
+        monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+        monkeypatch.delattr(ssl, "create_default_context")
+        answer, _ = await home.refusal(token=home.provider.mint())
+        assert answer.status == 502
+        assert "refused" in (await home.end())["detail"]
+        assert resolved == [b"localhost"]
+        assert home.lines("fault") == []
 
 
 def test_every_session_has_its_descriptors(monkeypatch: pytest.MonkeyPatch) -> None:
