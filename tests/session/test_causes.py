@@ -21,7 +21,6 @@ NOBODY = "http://127.0.0.1:1/keys"
 
 # Rows that nothing in this gateway can bring about yet.
 LATER = {
-    Cause.RATE_LIMITED,
     Cause.TOKEN_EXPIRED,
     Cause.SESSION_TOO_OLD,
     Cause.TOKEN_REVOKED,
@@ -39,6 +38,7 @@ COUNTED_IN = {
     Cause.UPSTREAM_LOST: PROXY,
     Cause.UPSTREAM_MESSAGE_TOO_BIG: PROXY,
     Cause.FAULT: PROXY,
+    Cause.RATE_LIMITED: "ws_rate_limit_violations_total",
 }
 COUNTERS = (AUTH, PROXY, "ws_rate_limit_violations_total", "ws_revocations_total")
 
@@ -250,6 +250,28 @@ async def upstream_message_too_big(home: House, _: AsyncExitStack) -> None:
         await upstream.say(TEXT, b"hello there")
         assert await client.hear_close() == (1001, "Upstream message too big")
         assert await upstream.hear_close() == (1009, "")
+
+
+@provokes(Cause.RATE_LIMITED, RATE_LIMIT_PER_SECOND="1", RATE_LIMIT_BURST="2")
+async def too_many_messages(home: House, _: AsyncExitStack) -> None:
+    """A message beyond the burst is 1008, and 1001 to the upstream, which has heard those before it."""
+    async with home.raw() as (client, upstream):
+        for text in (b"one", b"two", b"three"):
+            await client.say(TEXT, text)
+        assert await client.hear_close() == (1008, "Rate limit exceeded")
+        assert await upstream.hear() == (TEXT, True, b"one")
+        assert await upstream.hear() == (TEXT, True, b"two")
+        assert await upstream.hear_close() == (1001, "")
+
+
+@provokes(Cause.RATE_LIMITED, RATE_LIMIT_PER_SECOND="1", RATE_LIMIT_BURST="2")
+async def too_many_messages_in_mqtt_5(home: House, _stack: AsyncExitStack) -> None:
+    """A message beyond the burst is DISCONNECT 0x96 to an MQTT 5 client, then 1008."""
+    async with home.mqtt(home.connect_packet(5)) as (client, _broker):
+        for _ in range(3):
+            await client.say(BINARY, b"\xc0\x00")
+        assert await client.hear() == (BINARY, True, disconnect(5, 0x96))
+        assert await client.hear_close() == (1008, "Rate limit exceeded")
 
 
 @provokes(Cause.IDLE, WS_IDLE_TIMEOUT_SECONDS="0.1", WS_PING_INTERVAL_SECONDS="0")
