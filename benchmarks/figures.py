@@ -9,8 +9,6 @@ from statistics import median
 
 from attrs import asdict, frozen
 
-FIGURES = ("cost_us", "user_us", "system_us", "per_second", "p50_us", "p99_us")
-
 
 @frozen(kw_only=True)
 class Sample:
@@ -46,6 +44,27 @@ class Ratio:
     median: float
     lowest: float
     highest: float
+
+    def for_json(self) -> dict[str, object]:
+        return asdict(self)
+
+
+@frozen(kw_only=True)
+class Held:
+    """Memory of a process with so many idle sessions, and before it had any."""
+
+    peer: str
+    sessions: int
+    kib_empty: int
+    kib: int
+
+    @property
+    def kib_each(self) -> float:
+        """What it has grown by, per session."""
+        return (self.kib - self.kib_empty) / self.sessions
+
+    def for_json(self) -> dict[str, object]:
+        return {**asdict(self), "kib_each": self.kib_each}
 
 
 @frozen

@@ -4,18 +4,18 @@ The gateway checks every session's token, has its message limit configured (and 
 Go proxy is there twice: with and without a token. nginx and HAProxy relay, and check nothing.
 """
 
-import json
 import os
 import pwd
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 from attrs import evolve, field, frozen
 
 from benchmarks.costs import children
-from benchmarks.programs import Compiled
+from benchmarks.programs import Compiled, announced
 from tests.oidc_provider import OidcProvider
 from tests.servers.debian import ensure
 from tests.servers.gateway import Gateway
@@ -102,8 +102,7 @@ class Site:
 
     def start(self, name: str) -> Peer:
         """Start the peer of that name, and wait until it accepts connections."""
-        directory = self.directory / f"{name.replace('/', '-')}-{free_port()}"
-        directory.mkdir()
+        directory = Path(mkdtemp(dir=self.directory))
         if name in STARTED:
             return STARTED[name](self, name, directory)
         return self._start_gateway(name, directory)
@@ -163,10 +162,3 @@ GATEWAY = "gateway"
 
 def _peer(name: str, process: Process, port: int) -> Peer:
     return Peer(name=name, port=port, process=process, pids=[process.popen.pid, *children(process.popen.pid)])
-
-
-def announced(process: Process) -> dict[str, int]:
-    """The ports that one of our Go programs prints when it listens."""
-    process.wait_until(lambda: process.log_text().endswith("}\n"), "listening")
-    ports: dict[str, int] = json.loads(process.log_text())
-    return ports

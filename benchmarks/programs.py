@@ -3,6 +3,7 @@
 Knows nothing of what they are for.
 """
 
+import json
 import os
 import subprocess
 import tarfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from attrs import frozen
 
 from tests.servers.debian import PLACES, ensure
+from tests.servers.processes import Process
 
 SOURCES = Path(__file__).parent / "go"
 ROOT = Path(__file__).parent.parent
@@ -40,10 +42,17 @@ def compiled(directory: Path) -> Compiled:
     )
 
 
+def announced(process: Process) -> dict[str, int]:
+    """The ports that one of our Go programs prints when it listens."""
+    process.wait_until(lambda: process.log_text().endswith("}\n"), "listening")
+    ports: dict[str, int] = json.loads(process.log_text())
+    return ports
+
+
 def printed(*command: str) -> str:
-    """The first line of what a command prints."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True)
-    return done.stdout.splitlines()[0].strip()
+    """The first line of what a command prints; empty where there is none."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return done.stdout.partition("\n")[0].strip()
 
 
 def unpacked(revision: str, directory: Path) -> Path:

@@ -14,22 +14,20 @@ from benchmarks.works import Work
 
 @frozen(kw_only=True)
 class Plan:
-    """How long, and how often. ``tokens``: a file of them for the generator."""
+    """How long, and how often."""
 
     load: Path
-    tokens: Path
-    broadcast: int
     rounds: int
     warm_seconds: float
     seconds: float
 
 
-def turn(plan: Plan, work: Work, peer: Peer, number: int) -> Sample:
-    """One peer at one work. Raises ``LoadFailed``."""
+def turn(plan: Plan, work: Work, peer: Peer, number: int, tokens: Path, broadcast: int) -> Sample:
+    """One peer at one work, with a file of tokens. Raises ``LoadFailed``."""
     options = {
         "port": peer.port,
-        "tokens": plan.tokens,
-        "broadcast": plan.broadcast,
+        "tokens": tokens,
+        "broadcast": broadcast,
         "warm": plan.warm_seconds,
         "seconds": plan.seconds,
         **work.options,
@@ -57,9 +55,18 @@ def turn(plan: Plan, work: Work, peer: Peer, number: int) -> Sample:
     )
 
 
-def measure(plan: Plan, work: Work, peers: Sequence[Peer], tell: Callable[[Sample], None]) -> None:
-    """All rounds of a work. Who begins changes from round to round."""
-    for number in range(plan.rounds):
+def measure(
+    plan: Plan,
+    work: Work,
+    peers: Sequence[Peer],
+    *,
+    tokens: Callable[[], Path],
+    broadcast: int,
+    tell: Callable[[Sample], None],
+) -> None:
+    """All rounds of a work. Who begins changes from round to round; ``tokens`` is asked once a round."""
+    for number in range(min(plan.rounds, work.rounds_max)):
         first = number % len(peers)
+        file = tokens()
         for peer in (*peers[first:], *peers[:first]):
-            tell(turn(plan, work, peer, number))
+            tell(turn(plan, work, peer, number, file, broadcast))

@@ -1,11 +1,14 @@
 """The figures in words and columns. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from benchmarks.figures import Sample, Samples
+from benchmarks.results import Results, Row
 from benchmarks.works import Work
 
-HEAD = f"{'':14} {'CPU us':>9} {'user':>8} {'system':>8} {'per second':>11} {'p50 us':>8} {'p99 us':>8}"
+FIGURES = ("cost_us", "user_us", "system_us", "per_second", "p50_us", "p99_us")
+COLUMNS = ("CPU us", "user", "system", "per second", "p50 us", "p99 us")
+FIGURE_NAMES = {"cost_us": "CPU", "p50_us": "p50 latency", "kib_each": "memory"}
 
 
 def line(sample: Sample) -> str:
@@ -18,37 +21,34 @@ def significant(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def work_table(samples: Samples, work: Work) -> list[str]:
+def work_table(samples: Samples, work: Work) -> Iterator[str]:
     """All peers at one work: medians over the rounds."""
-    lines = [f"{work.title} (CPU per {work.unit})", HEAD]
+    yield f"{work.title} (CPU per {work.unit})"
+    yield f"{'':16}" + "".join(f"{column:>12}" for column in COLUMNS)
     for peer in samples.peers(work.name):
-        cost, user, system, rate, p50, p99 = (
-            samples.median(work.name, peer, figure)
-            for figure in ("cost_us", "user_us", "system_us", "per_second", "p50_us", "p99_us")
-        )
-        cells = f"{significant(cost):>9} {significant(user):>8} {significant(system):>8} {rate:>11,.0f}"
-        lines.append(f"{peer:14} {cells} {significant(p50):>8} {significant(p99):>8}")
-    return lines
+        yield f"{peer:16}" + "".join(f"{cell:>12}" for cell in cells(samples, work, peer))
 
 
-def ratio_cells(samples: Samples, work: Work, subject: str, peer: str) -> tuple[str, str]:
-    """The ratio with its range, and what became of its goal."""
-    ratio = samples.ratio(work.name, work.judged, subject, peer)
-    if ratio is None:
-        return "-", ""
-    shown = f"{ratio.median:.2f} ({ratio.lowest:.2f}-{ratio.highest:.2f})"
-    goal = work.goals.get(peer)
-    if goal is None:
-        return shown, ""
-    return shown, f"<= {goal:g} {'reached' if ratio.median <= goal else 'missed'}"
+def cells(samples: Samples, work: Work, peer: str) -> list[str]:
+    return [significant(samples.median(work.name, peer, figure)) for figure in FIGURES]
 
 
-def ratio_table(samples: Samples, works: Sequence[Work], subject: str, peers: Sequence[str]) -> list[str]:
+def ratio_table(results: Results) -> Iterator[str]:
     """The subject against its peers, work by work: median of the rounds' ratios, lowest and highest."""
-    lines = [f"{subject} / peer: below 1 speaks for {subject}; median (lowest-highest) over the rounds"]
-    lines.append(f"{'':36}" + "".join(f" {peer:>20} {'goal':<16}" for peer in peers))
-    for work in works:
-        cells = (ratio_cells(samples, work, subject, peer) for peer in peers)
-        judged = " p50" if work.judged == "p50_us" else ""
-        lines.append(f"{work.title + judged:36}" + "".join(f" {ratio:>20} {goal:<16}" for ratio, goal in cells))
-    return lines
+    yield f"{results.subject} / peer: median (lowest-highest) of the rounds' ratios; *: beyond the goal"
+    yield f"{'':44}" + "".join(f"{peer:>20} {'goal':<9}" for peer in results.beside)
+    for row in results.rows():
+        title = f"{row.title}, {FIGURE_NAMES[row.figure]}"
+        yield f"{title:44}" + "".join(f"{ratio(row, peer):>20} {goal(row, peer):<9}" for peer in results.beside)
+
+
+def ratio(row: Row, peer: str) -> str:
+    found = row.ratios.get(peer)
+    return f"{found.median:.2f} ({found.lowest:.2f}-{found.highest:.2f})" if found else "-"
+
+
+def goal(row: Row, peer: str) -> str:
+    """A star where it is missed."""
+    if peer not in row.goals or peer not in row.ratios:
+        return ""
+    return f"<={row.goals[peer]:g}{'*' if row.missed(peer) else ''}"

@@ -1,0 +1,137 @@
+"""docs/performance.md: method, machine, figures, and where a peer is ahead. Pure: written from the results alone."""
+
+from collections.abc import Iterator
+
+from benchmarks import table
+from benchmarks.results import Results, Row
+
+HEAD = """\
+# Performance
+
+*Written by `nox -s bench`. Do not edit: run it.*
+
+What a session and a message cost in this gateway, beside the proxies that people would use in its place, measured in
+one run on one machine. Absolute figures move with the machine; the ratios are the point.
+"""
+
+METHOD = """\
+## Method
+
+- **The gateway** runs as one process with its checks on: every session brings an RS256 token that is verified,
+  the message limit is configured and out of reach, metrics are on, log lines are written.
+- **The peers** run with one worker each. `go` is a proxy on gorilla/websocket in the usual shape (two
+  goroutines per session, whole messages, a deadline for each read and write) that verifies an RS256 token;
+  `go-open` is the same without tokens. nginx and HAProxy are Debian's, with plain WebSocket proxying: they
+  check nothing, and see no frames.
+- **Load** comes from a generator in Go, and goes to an echo in Go; both are one epoll loop that touches each
+  byte once, so that they are not the bottleneck. Every byte that comes back is compared. All share the
+  machine's processors.
+- **Cost** is the processor time, user and system, of all processes of a proxy between two moments at which
+  nothing moves, divided by the number of messages (a message and its echo are one; in a fan-out, each delivery
+  is one).
+- **Rounds**: {rounds} at the most, each of {seconds:g} s per peer. In each round every peer has its turn, and
+  another one begins. A ratio is taken within a round; shown are the median of the rounds' ratios, and in
+  parentheses the lowest and the highest.
+- **A session** is a handshake with a token, one message and its echo, and a Close. In the **storm** all
+  sessions (5,000; in a quick run 1,000) are cut at once and come back. **Memory** is what a fresh process has
+  grown by, per idle session with one message behind it.
+- With MQTT each client subscribes to a topic of its own and publishes there, through Mosquitto.
+
+Run it yourself: `nox -s bench`; `nox -s bench -- --quick`; `nox -s bench -- --only bulk`; `nox -s bench --
+--against REVISION`.
+"""
+
+COLUMNS = ("", "CPU us", "user", "system", "per second", "p50 us", "p99 us")
+
+
+def written(results: Results) -> str:
+    sections = [
+        HEAD,
+        "\n".join(_ratios(results)),
+        "![The same as a picture](performance.png)\n",
+        "\n".join(_behind(results)),
+        METHOD.format(rounds=results.rounds, seconds=results.seconds),
+        "\n".join(_machine(results)),
+        "\n".join(_figures(results)),
+        "\n".join(_memory(results)),
+        "\n".join(_growth(results)),
+    ]
+    return "\n".join(section for section in sections if section)
+
+
+def _table(head: tuple[str, ...], rows: Iterator[tuple[str, ...]]) -> Iterator[str]:
+    yield "| " + " | ".join(head) + " |"
+    yield "|---" + "|---:" * (len(head) - 1) + "|"
+    for row in rows:
+        yield "| " + " | ".join(row) + " |"
+    yield ""
+
+
+def _ratios(results: Results) -> Iterator[str]:
+    yield "## Ratios\n"
+    whose = results.subject
+    yield f"The {whose}'s figure divided by the peer's: below 1 speaks for the {whose}. In bold: beyond the goal.\n"
+    head = ("work", "figure", *results.beside)
+    rows = (
+        (row.title, table.FIGURE_NAMES[row.figure], *(_cell(row, peer) for peer in results.beside))
+        for row in results.rows()
+    )
+    yield from _table(head, rows)
+
+
+def _cell(row: Row, peer: str) -> str:
+    shown = table.ratio(row, peer)
+    if peer not in row.goals or peer not in row.ratios:
+        return shown
+    return f"**{shown}**, goal {row.goals[peer]:g}" if row.missed(peer) else f"{shown}, goal {row.goals[peer]:g}"
+
+
+def _behind(results: Results) -> Iterator[str]:
+    yield "## Where a peer is ahead\n"
+    found = False
+    for row in results.rows():
+        ahead = sorted((ratio.median, peer) for peer, ratio in row.ratios.items() if ratio.median > 1)
+        if ahead:
+            found = True
+            whom = ", ".join(f"{peer} by {ratio:.2f}" for ratio, peer in ahead)
+            yield f"- {row.title}, {table.FIGURE_NAMES[row.figure]}: {whom}"
+    if not found:
+        yield "Nowhere in this run."
+    yield ""
+
+
+def _machine(results: Results) -> Iterator[str]:
+    yield "## Machine and versions\n"
+    rows = (*results.machine.items(), *results.versions.items())
+    yield from _table(("", ""), ((name, value) for name, value in rows))
+
+
+def _figures(results: Results) -> Iterator[str]:
+    yield "## Figures\n"
+    yield "Medians over the rounds. CPU is per message or session; latency: a round trip's, or a session's opening's.\n"
+    for work in results.works:
+        if work.at is None:
+            yield f"### {work.title[0].upper()}{work.title[1:]}\n"
+            peers = results.samples.peers(work.name)
+            yield from _table(COLUMNS, ((peer, *table.cells(results.samples, work, peer)) for peer in peers))
+
+
+def _memory(results: Results) -> Iterator[str]:
+    if results.held:
+        yield "### Memory\n"
+        rows = (
+            (held.peer, f"{held.sessions:,}", f"{held.kib_empty:,}", f"{held.kib_each:.1f}") for held in results.held
+        )
+        yield from _table(("", "idle sessions", "KiB without any", "KiB for each"), rows)
+
+
+def _growth(results: Results) -> Iterator[str]:
+    """CPU per message against what grows."""
+    for group, title in (("connections", "connections (ping-pong, 100 B)"), ("size", "bytes (10 x 4 in flight)")):
+        curves = {peer: dict(results.curve(group, peer)) for peer in (results.subject, *results.beside)}
+        curves = {peer: curve for peer, curve in curves.items() if curve}
+        if curves:
+            yield f"### Growth: CPU us per message against {title}\n"
+            points = list(curves[results.subject])
+            rows = ((f"{at:,}", *(table.significant(curve[at]) for curve in curves.values())) for at in points)
+            yield from _table(("", *curves), rows)
