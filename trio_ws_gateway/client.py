@@ -23,7 +23,7 @@ READ_BYTES = 64 * 1024  # also the most that is kept of what was sent ahead
 
 
 class Client:
-    """A connected client. The socket is the caller's to close. Methods raise ``OSError`` where it is gone."""
+    """A connected client. The socket is the caller's to close. What is said to one that is gone raises ``OSError``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
@@ -35,14 +35,22 @@ class Client:
         self._ahead.clear()
         return ahead
 
-    async def read_head(self, seconds: float) -> Request:
-        """Its request. Raises ``Refused`` for one that is too slow, too big, malformed, or never whole."""
+    async def read_head(self, seconds: float) -> Request | None:
+        """Its request, ``None`` where it leaves without a byte: that is how balancers look whether a port is open.
+
+        Raises ``Refused`` for a request that is too slow, too big, malformed, or never whole.
+        """
         seen = 0
         with trio.move_on_after(seconds):
             while (end := head_end(self._ahead, seen)) is None:
                 if (seen := len(self._ahead)) > HEAD_LIMIT:
                     raise Refused(Cause.HEAD_TOO_BIG)
-                await self._receive("before the end of its request")
+                try:
+                    await self._receive("before the end of its request")
+                except Refused:
+                    if not self._ahead:
+                        return None
+                    raise
             head = bytes(self._ahead[:end])
             del self._ahead[:end]
             return parse_request(head)
@@ -103,14 +111,17 @@ class Client:
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """Cancel ``scope`` when the client leaves. One that sends too much ahead is not listened to any more."""
-        with contextlib.suppress(OSError, Refused):
+        with contextlib.suppress(Refused):
             while len(self._ahead) < READ_BYTES:
                 await self._receive("")
             return
         scope.cancel()
 
     async def _receive(self, meanwhile: str) -> None:
-        data = await leg.receive(self.sock, READ_BYTES)
+        try:
+            data = await leg.receive(self.sock, READ_BYTES)
+        except OSError:
+            data = b""
         if not data:
             raise Refused(Cause.CLIENT_LOST, meanwhile)
         self._ahead += data

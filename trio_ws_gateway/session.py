@@ -118,6 +118,8 @@ class Session:
     async def _open(self) -> Relay | None:
         """From the first byte to a relay that is ready to run, or to the answer of a plain request."""
         request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
+        if request is None:
+            return None
         self._head_only = request.method == "HEAD"
         self._plain_answer = self._services.plain_http.answer(request)
         if self._plain_answer is not None:
