@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from benchmarks import machine, page, picture, table
-from benchmarks.figures import Samples
 from benchmarks.peers import GATEWAY, STARTED
 from benchmarks.programs import ROOT
 from benchmarks.results import Results
@@ -58,7 +57,8 @@ def main(
             works=request.works,
             rounds=request.rounds,
             seconds=request.seconds,
-            samples=Samples(suite.samples),
+            samples=suite.samples,
+            failures=suite.failures,
             held=suite.held,
             subject=GATEWAY,
             beside=suite.beside,
@@ -66,6 +66,8 @@ def main(
     for text in table.ratio_table(results):
         click.echo(text)
     _write(results, output or (DOCS if whole else ELSEWHERE))
+    if results.failures:
+        raise click.ClickException(f"{len(results.failures)} turns came to nothing")
 
 
 def _write(results: Results, directory: Path) -> None:

@@ -37,6 +37,15 @@ class Sample:
         return asdict(self)
 
 
+@frozen(kw_only=True)
+class Failure:
+    """A turn that came to nothing."""
+
+    work: str
+    peer: str
+    reason: str
+
+
 @frozen
 class Ratio:
     """The median over the rounds, and between what it lay. A ratio below 1 speaks for the gateway."""

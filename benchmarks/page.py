@@ -95,6 +95,9 @@ def _behind(results: Results) -> Iterator[str]:
             found = True
             whom = ", ".join(f"{peer} by {ratio:.2f}" for ratio, peer in ahead)
             yield f"- {row.title}, {table.FIGURE_NAMES[row.figure]}: {whom}"
+    for failure in results.failures:
+        found = True
+        yield f"- {failure.work}: {failure.peer} failed: {failure.reason}"
     if not found:
         yield "Nowhere in this run."
     yield ""

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from attrs import frozen
+from attrs import asdict, frozen
 
-from benchmarks.figures import Held, Ratio, Samples
+from benchmarks.figures import Failure, Held, Ratio, Samples
 from benchmarks.works import MEMORY_GOALS, Work
 
 
@@ -31,6 +31,7 @@ class Results:
     rounds: int
     seconds: float
     samples: Samples
+    failures: Sequence[Failure]
     held: Sequence[Held]
     subject: str
     beside: Sequence[str]
@@ -70,5 +71,6 @@ class Results:
                 for row in self.rows()
             ],
             "samples": [sample.for_json() for sample in self.samples.all],
+            "failures": [asdict(failure) for failure in self.failures],
             "memory": [held.for_json() for held in self.held],
         }

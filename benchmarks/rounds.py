@@ -6,8 +6,8 @@ from pathlib import Path
 from attrs import frozen
 
 from benchmarks.costs import settle, spent
-from benchmarks.figures import Sample
-from benchmarks.load import Load
+from benchmarks.figures import Failure, Sample
+from benchmarks.load import Load, LoadFailed
 from benchmarks.peers import Peer
 from benchmarks.works import Work
 
@@ -62,11 +62,21 @@ def measure(
     *,
     tokens: Callable[[], Path],
     broadcast: int,
-    tell: Callable[[Sample], None],
+    tell: Callable[[Sample | Failure], None],
 ) -> None:
-    """All rounds of a work. Who begins changes from round to round; ``tokens`` is asked once a round."""
+    """All rounds of a work. Who begins changes from round to round; ``tokens`` is asked once a round.
+
+    Who fails has no further turn at this work.
+    """
+    failed = set()
     for number in range(min(plan.rounds, work.rounds_max)):
         first = number % len(peers)
         file = tokens()
         for peer in (*peers[first:], *peers[:first]):
-            tell(turn(plan, work, peer, number, file, broadcast))
+            if peer in failed:
+                continue
+            try:
+                tell(turn(plan, work, peer, number, file, broadcast))
+            except LoadFailed as failure:
+                failed.add(peer)
+                tell(Failure(work=work.title, peer=peer.name, reason=str(failure)))

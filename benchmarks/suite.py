@@ -11,7 +11,8 @@ from pathlib import Path
 from attrs import field, frozen
 
 from benchmarks import table
-from benchmarks.figures import Held, Sample, Samples
+from benchmarks.figures import Failure, Held, Sample, Samples
+from benchmarks.load import LoadFailed
 from benchmarks.peers import AUDIENCE, GATEWAY, Peer, Site
 from benchmarks.programs import Compiled, compiled, unpacked
 from benchmarks.resident import hold
@@ -49,7 +50,7 @@ class Suite:
     provider: OidcProvider
     revisions: dict[str, Path]
     say: Callable[[str], None]
-    samples: list[Sample] = field(factory=list)
+    found: list[Sample | Failure] = field(factory=list)
     held: list[Held] = field(factory=list)
 
     @classmethod
@@ -80,6 +81,14 @@ class Suite:
             *self.revisions,
             *(peer for peer in dict.fromkeys(wanted) if not request.peers or peer in request.peers),
         ]
+
+    @property
+    def samples(self) -> Samples:
+        return Samples([found for found in self.found if isinstance(found, Sample)])
+
+    @property
+    def failures(self) -> list[Failure]:
+        return [found for found in self.found if isinstance(found, Failure)]
 
     def run(self) -> None:
         known = self.mint(TOKENS)
@@ -121,12 +130,12 @@ class Suite:
         def tokens() -> Path:
             return self.mint(work.fresh_tokens) if work.fresh_tokens else known
 
-        def tell(sample: Sample) -> None:
-            self.samples.append(sample)
-            self.say(table.line(sample))
+        def tell(found: Sample | Failure) -> None:
+            self.found.append(found)
+            self.say(table.line(found))
 
         measure(plan, work, peers, tokens=tokens, broadcast=broadcast, tell=tell)
-        for text in table.work_table(Samples(self.samples), work):
+        for text in table.work_table(self.samples, work):
             self.say(text)
         self.say("")
 
@@ -140,7 +149,10 @@ class Suite:
             stack.callback(upstream.process.kill)
             self.say("memory of idle sessions")
             for name in (GATEWAY, *(peer for peer in self.beside if peer in (*self.revisions, *RELAYS))):
-                hold(self._site(upstream), name, self.request.held, self.compiled.load, known, tell)
+                try:
+                    hold(self._site(upstream), name, self.request.held, self.compiled.load, known, tell)
+                except LoadFailed as failure:
+                    self.found.append(Failure(work=MEMORY, peer=name, reason=str(failure)))
         self.say("")
 
     def _site(self, upstream: Upstream) -> Site:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from benchmarks.figures import Sample, Samples
+from benchmarks.figures import Failure, Sample, Samples
 from benchmarks.results import Results, Row
 from benchmarks.works import Work
 
@@ -11,8 +11,10 @@ COLUMNS = ("CPU us", "user", "system", "per second", "p50 us", "p99 us")
 FIGURE_NAMES = {"cost_us": "CPU", "p50_us": "p50 latency", "kib_each": "memory"}
 
 
-def line(sample: Sample) -> str:
+def line(sample: Sample | Failure) -> str:
     """One turn, as progress."""
+    if isinstance(sample, Failure):
+        return f"  {sample.work} {sample.peer}: FAILED: {sample.reason}"
     return f"  {sample.work} {sample.peer}: {significant(sample.cost_us)} us of CPU, {sample.per_second:,.0f}/s"
 
 

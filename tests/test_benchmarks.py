@@ -1,0 +1,159 @@
+"""What the benchmarks make of their measurements: ratios, goals, the page."""
+
+import os
+import time
+from collections.abc import Sequence
+
+import pytest
+from attrs import evolve
+
+from benchmarks import page, table
+from benchmarks.costs import Spent, spent
+from benchmarks.figures import Failure, Held, Sample, Samples
+from benchmarks.results import Results
+from benchmarks.works import MEMORY_GOALS, WORKS, Work, chosen
+
+WORK = Work(name="work", group="group", title="some work", options={}, goals={"go": 1.0})
+
+
+def sample(peer: str, number: int, cost_us: float, work: str = "work") -> Sample:
+    return Sample(
+        work=work,
+        peer=peer,
+        round=number,
+        count=100,
+        seconds=0.5,
+        cost_us=cost_us,
+        user_us=cost_us / 4,
+        system_us=cost_us * 3 / 4,
+        p50_us=80,
+        p99_us=200,
+    )
+
+
+def results(*samples: Sample, works: Sequence[Work] = (WORK,)) -> Results:
+    return Results(
+        machine={"processor": "2 x something"},
+        versions={"Go": "go1.0"},
+        works=works,
+        rounds=3,
+        seconds=1,
+        samples=Samples(samples),
+        failures=[],
+        held=[],
+        subject="gateway",
+        beside=["go", "nginx"],
+    )
+
+
+TWICE_AS_DEAR = (sample("gateway", 0, 20), sample("go", 0, 10))
+
+
+def test_ratio() -> None:
+    """A ratio is the median of the rounds' ratios: a machine that is slow in one round is slow for both."""
+    costs = [(10, 20), (100, 200), (10, 40)]
+    samples = Samples(
+        [
+            sample(peer, n, cost)
+            for n, pair in enumerate(costs)
+            for peer, cost in zip(("gateway", "go"), pair, strict=True)
+        ]
+    )
+    found = samples.ratio("work", "cost_us", "gateway", "go")
+    assert found is not None
+    assert (found.lowest, found.median, found.highest) == (0.25, 0.5, 0.5)
+
+
+def test_ratio_of_nothing() -> None:
+    """Peers that have no round in common have no ratio."""
+    samples = Samples([sample("gateway", 0, 10), sample("go", 1, 20)])
+    assert samples.ratio("work", "cost_us", "gateway", "go") is None
+    assert samples.ratio("work", "cost_us", "gateway", "nginx") is None
+
+
+def test_rate() -> None:
+    """A rate is what was counted in the seconds that it took."""
+    assert sample("go", 0, 10).per_second == 200
+    assert Samples([sample("go", 0, 10)]).median("work", "go", "per_second") == 200
+
+
+@pytest.mark.parametrize(("cost_us", "mark"), [(9.0, ""), (10.0, ""), (10.1, "*")])
+def test_goal(cost_us: float, mark: str) -> None:
+    """A ratio beyond its goal is marked, one that reaches it is not; without a goal there is nothing to mark."""
+    [row] = results(sample("gateway", 0, cost_us), sample("go", 0, 10), sample("nginx", 0, 1)).rows()
+    assert table.goal(row, "go") == f"<=1{mark}"
+    assert table.goal(row, "nginx") == ""
+
+
+def test_memory() -> None:
+    """Memory is what a process has grown by, per session."""
+    held = [
+        Held(peer="gateway", sessions=1000, kib_empty=30_000, kib=40_000),
+        Held(peer="go", sessions=1000, kib_empty=10_000, kib=50_000),
+    ]
+    [row] = evolve(results(works=[]), held=held).rows()
+    assert [each.kib_each for each in held] == [10, 40]
+    assert row.ratios["go"].median == 0.25
+    assert row.goals == MEMORY_GOALS
+
+
+def test_where_a_peer_is_ahead() -> None:
+    """The page says where a peer is ahead, and by how much."""
+    written = page.written(results(*TWICE_AS_DEAR))
+    assert "- some work, CPU: go by 2.00" in written
+    assert "**2.00 (2.00-2.00)**, goal 1" in written
+
+
+def test_ahead_everywhere() -> None:
+    """The page says so, too, where no peer is ahead."""
+    assert "Nowhere in this run." in page.written(results(sample("gateway", 0, 5), sample("go", 0, 10)))
+
+
+def test_failure() -> None:
+    """A turn that failed is on the page with its reason, and a peer without figures has none."""
+    failure = Failure(work="some work", peer="go", reason="a session was cut")
+    written = page.written(evolve(results(sample("gateway", 0, 5)), failures=[failure]))
+    assert "- some work: go failed: a session was cut" in written
+    assert "| some work | CPU | - | - |" in written
+
+
+def test_growth() -> None:
+    """A growth curve has a table of its own, and no line among the ratios."""
+    works = [evolve(WORK, name=f"size-{size}", group="size", at=size) for size in (10, 1000)]
+    samples = [sample(peer, 0, work.at or 0, work.name) for work in works for peer in ("gateway", "go")]
+    found = results(*samples, works=works)
+    assert found.curve("size", "go") == [(10, 10), (1000, 1000)]
+    assert "| 1,000 | 1,000 | 1,000 |" in page.written(found)
+    assert list(found.rows()) == []
+
+
+def test_choice() -> None:
+    """A work is chosen by its name or its group's; a quick run leaves growth curves out, unless asked for them."""
+    assert [work.name for work in chosen(["ping-10"], quick=False)] == ["ping-10"]
+    assert {work.group for work in chosen(["bulk"], quick=False)} == {"bulk"}
+    assert chosen([], quick=False) == list(WORKS)
+    assert all(work.at is None for work in chosen([], quick=True))
+    assert chosen(["size"], quick=True)
+
+
+def test_quick_sessions() -> None:
+    """A quick run sets up fewer sessions, with a fresh token for each."""
+    [sessions] = (work for work in chosen(["sessions"], quick=True) if work.fresh_tokens)
+    assert sessions.options["connections"] == sessions.fresh_tokens == 300
+
+
+def test_names() -> None:
+    """Every work has a name of its own."""
+    names = [work.name for work in WORKS]
+    assert len(names) == len(set(names))
+
+
+def test_spent() -> None:
+    """The processor time of a process is read exactly, while the kernel's ticks tell only its shares."""
+    before = spent([os.getpid()])
+    until = time.thread_time() + 0.02
+    while time.thread_time() < until:
+        pass
+    assert 0.02 <= (spent([os.getpid()]) - before).total < 2
+    assert Spent(1.0, 0.3, 0.1).user_share == pytest.approx(0.75)
+    assert Spent(0.001, 0.0, 0.0).user_share == 0
