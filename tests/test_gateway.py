@@ -134,7 +134,8 @@ async def test_many_clients_at_once() -> None:
         count = 2 * gateway.ACCEPTS_PER_TURN + 1
         with ExitStack() as stack:
             for _ in range(count):  # all of them before the gateway has a turn
-                stack.enter_context(socket.create_connection(("127.0.0.1", home.port)))
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", home.port)))
+                client.send(b"GET /ws HTTP/1.1\r\n")
             assert await alive(home)
         with trio.fail_after(10):
             while len(home.lines("refused")) < count:
