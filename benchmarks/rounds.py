@@ -73,10 +73,10 @@ def measure(
         first = number % len(peers)
         file = tokens()
         for peer in (*peers[first:], *peers[:first]):
-            if peer in failed:
+            if peer.name in failed:
                 continue
             try:
                 tell(turn(plan, work, peer, number, file, broadcast))
             except LoadFailed as failure:
-                failed.add(peer)
+                failed.add(peer.name)
                 tell(Failure(work=work.title, peer=peer.name, reason=str(failure)))
