@@ -261,6 +261,8 @@ class Session:
         return dialled
 
     def _connect(self, greeting: Greeting, dialled: Dialled[Accepted], *, opening: bytes, ahead: bytes) -> Relay:
+        self._token = None
+        self._ledger.greeting = greeting = greeting.without_secrets()
         relay = Relay(
             self._client.sock,
             dialled.sock,
@@ -285,7 +287,6 @@ class Session:
         return budgets.of(key, trio.current_time())
 
     async def _run_relay(self, relay: Relay) -> None:
-        self._token = None  # nothing needs it any more
         with self._ledger.relaying(relay):
             cause = await relay.run()
         if relay.fault is not None:

@@ -8,7 +8,7 @@ from tests.wire.connects import connects
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Adapter, Opening, Unchanged, Verdict
-from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
+from trio_ws_gateway.protocols.mqtt import Binding, MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.wire.mqtt import Connect, Will, parse_connect
 
 ALICE = Identity(issuer="https://idp", subject="alice", preferred_username="Alice", expires_at=1e9)
@@ -406,3 +406,18 @@ def test_packets_are_followed_only_where_a_boundary_will_be_needed(connect: Conn
     """Toward the upstream because of a will, toward the client since MQTT 5 lets a server say DISCONNECT."""
     to_upstream, to_client = greet(connect).walkers()
     assert (to_upstream is not None, to_client is not None) == needed
+
+
+def test_without_secrets() -> None:
+    """What lives as long as the session knows neither user name, password nor opening, and takes its leave as before."""
+    will = Will(topic="gone", payload=b"bye")
+    connect = Connect(level=5, client_id="robot", username="me", password=b"secret", will=will)
+    greeting = MqttGreeting(
+        connect=connect, rest=b"more", credentials=parse_mqtt_credentials("pass"), binding=Binding()
+    )
+    kept = greeting.without_secrets()
+    assert (kept.connect.username, kept.connect.password, kept.rest) == (None, None, b"")
+    assert kept.describes == greeting.describes
+    for cause in (Cause.IDLE, Cause.DRAINING):
+        assert kept.farewell(cause, welcomed=True) == greeting.farewell(cause, welcomed=True)
+        assert kept.leave(cause) == greeting.leave(cause)

@@ -92,6 +92,9 @@ class Greeting(Protocol):
         where the greeting claims another one's name.
         """
 
+    def without_secrets(self) -> "Greeting":
+        """The same, less the credential and the opening: what a session keeps for as long as it lasts."""
+
     def walkers(self) -> tuple[Walker | None, Walker | None]:
         """New walkers toward the upstream and toward the client, each only where ``farewell`` or ``leave`` will need
         to know a packet boundary: they cost time on every message."""

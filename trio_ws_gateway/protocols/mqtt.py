@@ -7,7 +7,7 @@ names it may claim is ``mqtt_binding``'s.
 
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
@@ -102,6 +102,9 @@ class MqttGreeting:
             return connect.to_bytes() + self.rest
         except MalformedConnect as error:  # a claim may hold NUL, or more than a field does
             raise Refused(Cause.FORBIDDEN, f"the token makes no legal CONNECT: {error}") from None
+
+    def without_secrets(self) -> "MqttGreeting":
+        return evolve(self, connect=evolve(self.connect, username=None, password=None, properties=()), rest=b"")
 
     def walkers(self) -> tuple[PacketWalker | None, PacketWalker | None]:
         leaves = self.has_will and self.keeps_will

@@ -49,6 +49,9 @@ class RawGreeting:
         consumed = self.credential is not None and token in (None, self.credential)
         return Unchanged.NOTHING if consumed else Unchanged.AS_IT_CAME
 
+    def without_secrets(self) -> "RawGreeting":
+        return RawGreeting()
+
     def walkers(self) -> tuple[None, None]:
         return None, None
 
