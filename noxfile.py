@@ -85,6 +85,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def hot(session: nox.Session) -> None:
+    """Measure the hot functions one by one. ``nox -s hot -- --fast``"""
+    session.install("--editable", ".", *group("bench"))
+    session.run("python", "-m", "benchmarks.hot", *session.posargs)
+
+
+@nox.session
 def coverage(session: nox.Session) -> None:
     """Judge what both test runs covered together."""
     session.install(*group("coverage"))
