@@ -38,6 +38,7 @@ def turn(plan: Plan, work: Work, peer: Peer, number: int, tokens: Path, broadcas
         before = spent(peer.pids)
         load.tell()
         heard = load.heard()
+        settle(peer.pids)  # what the work has left to do is part of it
         cost = spent(peer.pids) - before
     settle(peer.pids)
     cost_us = cost.total / heard["count"] * 1e6

@@ -7,6 +7,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -65,7 +66,8 @@ func say(what any) {
 }
 
 // await the word to go on; its absence is the end.
-func await() string {
+func (l *load) await() string {
+	defer func() { l.heardAt = nanotime() }()
 	line, err := steps.ReadString('\n')
 	if err != nil {
 		os.Exit(0)
@@ -116,12 +118,12 @@ func (l *load) echo() {
 	l.openAll(*connections)
 	run(*warm)
 	say("ready")
-	await()
+	l.await()
 	before, began := l.done, time.Now()
 	l.times = histogram{}
 	run(*seconds)
 	say(l.result(l.done-before, began))
-	await()
+	l.await()
 	l.leave()
 }
 
@@ -131,7 +133,7 @@ func (l *load) fan() {
 	poll.Must(err, "the echo's second port")
 	var saidAt int64
 	l.onMessages = func(_ *session, n int) { l.times.addMany(l.now-saidAt, n) }
-	words := l.batchOf(*inflight, serverFrame(l.payload))
+	words := bytes.Repeat(serverFrame(l.payload), *inflight)
 	run := func(duration float64) {
 		stopAt := nanotime() + int64(duration*1e9)
 		for saidAt = nanotime(); saidAt < stopAt && l.done < *messages; saidAt = nanotime() {
@@ -147,12 +149,12 @@ func (l *load) fan() {
 	l.openAll(*connections)
 	run(*warm)
 	say("ready")
-	await()
+	l.await()
 	before, began := l.done, time.Now()
 	l.times = histogram{}
 	run(*seconds)
 	say(l.result(l.done-before, began))
-	await()
+	l.await()
 	l.leave()
 }
 
@@ -160,7 +162,7 @@ func (l *load) fan() {
 func (l *load) idle() {
 	for {
 		say("ready")
-		count, err := strconv.Atoi(await())
+		count, err := strconv.Atoi(l.await())
 		if err != nil {
 			break
 		}
@@ -172,14 +174,13 @@ func (l *load) idle() {
 // comeAndGo: a session is opened, has one message echoed, and says Close. So many in all, few at a time.
 func (l *load) comeAndGo() {
 	say("ready")
-	await()
+	l.await()
 	began := time.Now()
 	l.times = histogram{}
 	l.onOpen = func(s *session) {
 		l.times.addMany(l.now-s.beganAt, 1)
 		l.close(s)
 	}
-	l.onEnd = func(*session) {}
 	for begun := 0; begun < *connections || len(l.live) > 0; {
 		for begun < *connections && len(l.live) < *opening {
 			l.open()
@@ -188,14 +189,14 @@ func (l *load) comeAndGo() {
 		l.turn()
 	}
 	say(l.result(int64(*connections), began))
-	await()
+	l.await()
 }
 
 // storm: all sessions are cut at once and come back.
 func (l *load) storm() {
 	l.openAll(*connections)
 	say("ready")
-	await()
+	l.await()
 	began := time.Now()
 	l.times = histogram{}
 	for len(l.live) > 0 {
@@ -204,7 +205,7 @@ func (l *load) storm() {
 	l.onOpen = func(s *session) { l.times.addMany(l.now-s.beganAt, 1) }
 	l.openAll(*connections)
 	say(l.result(int64(*connections), began))
-	await()
+	l.await()
 	l.leave()
 }
 
@@ -219,7 +220,6 @@ func (l *load) openAll(count int) {
 
 // leave says Close on every session and waits for the ends, for a while.
 func (l *load) leave() {
-	l.onEnd = func(*session) {}
 	for _, s := range l.live {
 		l.close(s)
 	}

@@ -9,14 +9,14 @@ import (
 	"trio-ws-gateway/benchmarks/poll"
 )
 
-type state int
+type state string
 
 const (
-	shaking     state = iota // until its 101
-	subscribing              // until the broker's SUBACK
-	proving                  // until its first message is back
-	relaying
-	leaving
+	shaking     state = "in its handshake"           // until its 101
+	subscribing state = "while it subscribed"        // until the broker's SUBACK
+	proving     state = "before its first message"   // until that is back
+	relaying    state = "in the middle of its words" // until its Close
+	leaving     state = "after its Close"
 )
 
 // session: one WebSocket. `words` are the client's frames, as many as may be in flight and one; `expected` is
@@ -58,7 +58,6 @@ type load struct {
 	times      histogram
 	onOpen     func(*session)
 	onMessages func(*session, int)
-	onEnd      func(*session)
 }
 
 var start = time.Now()
@@ -74,16 +73,13 @@ func newLoad(tokens []string) *load {
 		tokens:     tokens,
 		onOpen:     func(*session) {},
 		onMessages: func(*session, int) {},
-		onEnd:      func(s *session) { poll.Fail("a session was cut in state %d: %q", s.state, s.head) },
 	}
 	for i := range l.payload {
 		l.payload[i] = byte('a' + i%23)
 	}
-	l.words, l.expected = l.batchOf(*inflight+1, clientFrame(binary, l.payload)), serverFrame(l.payload)
+	l.words, l.expected = bytes.Repeat(clientFrame(binary, l.payload), *inflight+1), serverFrame(l.payload)
 	return l
 }
-
-func (l *load) batchOf(count int, frame []byte) []byte { return bytes.Repeat(frame, count) }
 
 // turn: one pass over what is ready.
 func (l *load) turn() {
@@ -112,7 +108,7 @@ func (l *load) turn() {
 func (l *load) open() {
 	fd, err := poll.Connect(*port)
 	poll.Must(err, "connect")
-	s := &session{fd: fd, index: len(l.live), beganAt: nanotime(), words: l.words, expected: l.expected}
+	s := &session{fd: fd, state: shaking, index: len(l.live), beganAt: nanotime(), words: l.words, expected: l.expected}
 	s.sent = make([]int64, *inflight+1)
 	head := "GET " + *path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -123,7 +119,7 @@ func (l *load) open() {
 		head += "Sec-WebSocket-Protocol: mqtt\r\n"
 		s.topic = fmt.Sprintf("bench/%06d", l.begun)
 		publish := publishPacket(*version, s.topic, l.payload)
-		s.words, s.expected = l.batchOf(*inflight+1, clientFrame(binary, publish)), serverFrame(publish)
+		s.words, s.expected = bytes.Repeat(clientFrame(binary, publish), *inflight+1), serverFrame(publish)
 	}
 	s.word = len(s.words) / (*inflight + 1)
 	l.byFd[fd] = s
@@ -147,7 +143,9 @@ func (l *load) hear(s *session) {
 		return
 	}
 	if n == 0 {
-		l.onEnd(s)
+		if s.state != leaving {
+			poll.Fail("a session was cut, %s: %q", s.state, s.head)
+		}
 		l.drop(s)
 		return
 	}
