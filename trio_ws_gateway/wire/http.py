@@ -36,11 +36,12 @@ class HttpError(Refused):
     """A request that is not taken, or cannot be read. ``detail`` never quotes what was sent."""
 
 
-class BadUpstream(HttpError):
+class BadUpstream(Exception):
     """An upstream's answer that is no use. ``status``: its HTTP status, ``None`` where it could not be read."""
 
     def __init__(self, detail: str, status: int | None = None) -> None:
-        super().__init__(Cause.UPSTREAM_UNAVAILABLE, detail)
+        super().__init__(detail)
+        self.detail = detail
         self.status = status
 
 
