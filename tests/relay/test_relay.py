@@ -367,7 +367,7 @@ class TestEnding:
 
         class Faulty:
             at_boundary = True
-            connack_seen = True
+            welcomed = True
 
             def feed(self, *_: object) -> None:
                 raise ZeroDivisionError("a bug")

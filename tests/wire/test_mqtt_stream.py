@@ -38,7 +38,7 @@ def test_any_pieces_tell_the_same(sent: list[bytes], mask: bytes | None, data: s
     cuts = sorted(data.draw(st.lists(st.integers(0, len(payload)) | st.sampled_from(sorted(ends)), max_size=12)))
     walker = PacketWalker()
     assert boundaries(walker, payload, cuts, mask) == [at in ends for at in [*cuts, len(payload)]]
-    assert walker.connack_seen is any(packet[0] >> 4 == 2 and len(packet) > 2 for packet in sent)
+    assert walker.welcomed is any(packet[0] >> 4 == 2 and len(packet) > 2 for packet in sent)
     assert not walker.lost
 
 
@@ -50,7 +50,7 @@ def test_byte_by_byte_tells_the_same(sent: list[bytes], mask: bytes | None) -> N
     whole, bytewise = PacketWalker(), PacketWalker()
     assert boundaries(whole, payload, [], mask) == [True]
     assert boundaries(bytewise, payload, list(range(len(payload))), mask)[-1]
-    assert bytewise.connack_seen is whole.connack_seen
+    assert bytewise.welcomed is whole.welcomed
 
 
 @given(st.lists(packets, min_size=1, max_size=4), st.lists(masks, min_size=1, max_size=3), st.integers(1, 7))
@@ -72,7 +72,7 @@ def test_a_connack_is_seen_when_it_has_passed_whole() -> None:
     seen = []
     for piece in (b"\x20\x02\x00", b"\x00", b"\x30"):
         boundaries(walker, piece, [], None)
-        seen.append((walker.connack_seen, walker.at_boundary))
+        seen.append((walker.welcomed, walker.at_boundary))
     assert seen == [(False, False), (True, True), (True, False)]
 
 
@@ -83,4 +83,4 @@ def test_a_broken_length_is_lost_for_ever(cuts: list[int]) -> None:
     assert not any(boundaries(walker, b"\x30\xff\xff\xff\xff\x01", cuts, None))
     assert walker.lost
     assert boundaries(walker, b"\xc0\x00\x20\x02\x00\x00", [2], None) == [False, False]
-    assert not walker.connack_seen
+    assert not walker.welcomed

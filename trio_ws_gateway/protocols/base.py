@@ -50,7 +50,7 @@ class Walker(Protocol):
         """No packet is half passed."""
 
     @property
-    def connack_seen(self) -> bool:
+    def welcomed(self) -> bool:
         """The upstream's first answer has passed whole."""
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:

@@ -137,7 +137,7 @@ class Relay:
     def welcomed(self) -> bool:
         """The upstream's first answer has passed to the client."""
         walker = self.client.walker
-        return walker.connack_seen if walker is not None else self.to_client.bytes > 0
+        return walker.welcomed if walker is not None else self.to_client.bytes > 0
 
     @property
     def counts(self) -> dict[str, int]:

@@ -13,14 +13,14 @@ CONNACK: Final = 2
 class PacketWalker:
     """Follows the packets of one direction.
 
-    ``connack_seen``: a CONNACK has passed whole. ``lost``: a length had more than four bytes, so that nobody
+    ``welcomed``: a CONNACK has passed whole. ``lost``: a length had more than four bytes, so that nobody
     knows where packets begin any more.
     """
 
-    __slots__ = ("_body", "_length", "_shift", "_type", "connack_seen", "lost")
+    __slots__ = ("_body", "_length", "_shift", "_type", "lost", "welcomed")
 
     def __init__(self) -> None:
-        self.connack_seen = False
+        self.welcomed = False
         self.lost = False
         self._body = 0  # bytes of the current packet's body still to come
         self._shift = -1  # where the next length byte goes; -1: a packet's first byte is next
@@ -54,7 +54,7 @@ class PacketWalker:
                 at += body
                 body = 0
                 if self._type == CONNACK:
-                    self.connack_seen = True
+                    self.welcomed = True
             if at == end:
                 break
             byte = view[at]
