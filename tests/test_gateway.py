@@ -1,17 +1,17 @@
 """The composition root: what it takes in its stride."""
 
-import errno
-import os
 import resource
 import signal
 import socket
 import ssl
 import threading
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
+import structlog
 import trio
+from trio.testing import MockClock, wait_all_tasks_blocked
 
 from tests.house import House, house
 from tests.oidc_provider import OidcProvider
@@ -23,60 +23,8 @@ from trio_ws_gateway.session import Session
 from trio_ws_gateway.wire.frames import CONTINUATION, TEXT
 
 
-class Faulty(socket.socket):
-    """A listener whose ``accept`` fails in the ways that are still to come."""
-
-    faults: list[int]
-    tried: int
-
-    def accept(self) -> tuple[socket.socket, Any]:
-        self.tried += 1
-        if self.faults:
-            number = self.faults.pop(0)
-            raise OSError(number, os.strerror(number))
-        return super().accept()
-
-
 async def alive(home: House) -> bool:
     return (await home.get("/healthz"))[0].status == 200
-
-
-@pytest.fixture
-def faulty_listener(monkeypatch: pytest.MonkeyPatch) -> Faulty:
-    """The listener of the next house."""
-    listener = Faulty()
-    listener.faults, listener.tried = [], 0
-    listener.bind(("127.0.0.1", 0))
-    listener.listen()
-    listener.setblocking(False)
-
-    async def listen(_settings: object) -> socket.socket:
-        return listener
-
-    monkeypatch.setattr(gateway, "_listen", listen)
-    return listener
-
-
-async def test_client_that_is_gone_before_it_is_accepted(faulty_listener: Faulty) -> None:
-    """A connection that cannot be accepted any more is nothing to speak of, and the next one is accepted."""
-    async with house() as home:
-        faulty_listener.faults += [errno.ECONNABORTED, errno.EPROTO]
-        assert await alive(home)
-        assert faulty_listener.faults == []
-        assert home.lines("cannot accept") == []
-
-
-async def test_descriptors_run_out(faulty_listener: Faulty, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without descriptors it waits before it tries again, and says so once in ten seconds."""
-    monkeypatch.setattr(gateway, "EXHAUSTED_PAUSE_SECONDS", 0.02)
-    async with house() as home:
-        faulty_listener.faults += [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM]
-        before, began_at = faulty_listener.tried, trio.current_time()
-        assert await alive(home)
-        assert trio.current_time() - began_at >= 4 * 0.02
-        assert faulty_listener.tried - before <= 8
-        [line] = home.lines("cannot accept")
-        assert line["reason"] == "Too many open files"
 
 
 async def test_fault_of_a_session(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,20 +76,6 @@ async def test_keys_by_discovery() -> None:
         assert answer.status == 101
 
 
-async def test_many_clients_at_once() -> None:
-    """More clients than are accepted in one turn are all let in."""
-    async with house() as home:
-        count = 2 * gateway.ACCEPTS_PER_TURN + 1
-        with ExitStack() as stack:
-            for _ in range(count):  # all of them before the gateway has a turn
-                client = stack.enter_context(socket.create_connection(("127.0.0.1", home.port)))
-                client.send(b"GET /ws HTTP/1.1\r\n")
-            assert await alive(home)
-        with trio.fail_after(10):
-            while len(home.lines("refused")) < count:
-                await trio.sleep(0.01)
-
-
 async def test_without_a_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no epoll sessions are relayed all the same."""
     monkeypatch.setattr(gateway, "reactor_if_possible", lambda: nullcontext(None))
@@ -151,17 +85,35 @@ async def test_without_a_reactor(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_budgets_are_swept(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The budgets of identities that are gone are forgotten after a while."""
-    swept = trio.Event()
+    """The budgets of identities that are gone are forgotten again and again; an error of that is logged and no more."""
+    swept = 0
 
     def sweep(_budgets: Budgets, _now: float) -> None:
-        swept.set()
+        nonlocal swept
+        swept += 1
+        raise ZeroDivisionError("of the sweep")
 
     monkeypatch.setattr(gateway, "SWEEP_INTERVAL_SECONDS", 0.01)
     monkeypatch.setattr(Budgets, "sweep", sweep)
-    async with house(RATE_LIMIT_PER_SECOND="10"):
+    async with house(RATE_LIMIT_PER_SECOND="10") as home:
+        assert "ZeroDivisionError: of the sweep" in (await home.last_line("fault"))["exception"]
         with trio.fail_after(5):
-            await swept.wait()
+            while swept < 3:
+                await trio.sleep(0.005)
+        assert await alive(home)
+
+
+async def test_chores_know_how_late_they_are(mock_clock: MockClock) -> None:
+    """A chore is done once an interval and told by how many seconds it is late: that is how lag is measured."""
+    late: list[float] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(gateway._every, 1.0, late.append, structlog.get_logger())
+        for jump in (1.0, 1.25, 1.0):
+            await wait_all_tasks_blocked()
+            mock_clock.jump(jump)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert late == [0.0, 0.25, 0.0]
 
 
 async def test_nothing_blocks_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:

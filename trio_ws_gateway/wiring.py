@@ -1,0 +1,133 @@
+"""Settings become services: which part gets which setting, and what is passed to what.
+
+Opens nothing but the file of certificate authorities, starts nothing, and keeps nothing.
+"""
+
+import math
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from trio_ws_gateway.auth.authenticator import Authenticator
+from trio_ws_gateway.auth.jwks import KeySource
+from trio_ws_gateway.auth.token import TokenPolicy
+from trio_ws_gateway.config.loading import BadSettings, Problem
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.plain_http import PlainHttp
+from trio_ws_gateway.protocols.registry import Registry, standard_registry
+from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.reactor import Reactor
+from trio_ws_gateway.relay.relay import Terms
+from trio_ws_gateway.relay.timekeeping import Pace
+from trio_ws_gateway.session import Services
+from trio_ws_gateway.upstream.dial import Dialler, tls_context
+from trio_ws_gateway.upstream.routes import Routes
+from trio_ws_gateway.wire.frames import NO_LIMIT
+
+
+def key_source(settings: Settings) -> KeySource | None:
+    """Where keys come from; ``None`` where nobody's token is checked. Raises ``BadSettings`` for a URL that will not do."""
+    if settings.jwks_url is None and settings.oidc_issuer is None:
+        return None
+    name, discovers = ("OIDC_ISSUER", True) if settings.jwks_url is None else ("JWKS_URL", False)
+    try:
+        return KeySource(
+            jwks_url=settings.jwks_url,
+            issuer=settings.oidc_issuer if discovers else None,
+            algorithms=settings.jwt_valid_algorithms,
+            ttl_seconds=settings.jwks_ttl_minutes * 60,
+        )
+    except ValueError:  # IDNA 2008 is stricter than what the settings are read with
+        raise BadSettings((Problem(name, "has a host name that IDNA does not allow", "a URL"),)) from None
+
+
+def services(
+    settings: Settings,
+    *,
+    keys: KeySource | None,
+    draining: Callable[[], bool],
+    reactor: Reactor | None,
+    metrics: Metrics,
+    log: structlog.typing.FilteringBoundLogger,
+) -> Services:
+    """What sessions are given. Raises ``BadSettings`` for a file that will not do."""
+
+    def unready() -> str:
+        if draining():
+            return "draining"
+        if keys is not None and not keys.ready:
+            return "the provider's keys are not there yet"
+        return ""
+
+    return Services(
+        settings=settings,
+        plain_http=PlainHttp(metrics=metrics, unready=unready),
+        draining=draining,
+        authenticator=_authenticator(settings, keys),
+        registry=_registry(settings, log),
+        routes=Routes(
+            settings.upstreams,
+            dialler=Dialler(
+                tls=_upstream_tls(settings.upstream_ca_file),
+                timeout_seconds=settings.ws_dial_timeout_seconds,
+                retry_max=settings.ws_dial_retry_max,
+                retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
+                user_timeout_seconds=settings.ws_idle_timeout_seconds,
+            ),
+            metrics=metrics,
+            forwards_token=settings.raw_forward_token,
+        ),
+        terms=Terms(
+            buffer=new_buffer(),
+            reactor=reactor,
+            pace=Pace(
+                ping_seconds=settings.ws_ping_interval_seconds or math.inf,
+                idle_seconds=settings.ws_idle_timeout_seconds,
+                data_idle_seconds=settings.ws_data_idle_timeout_seconds or math.inf,
+            ),
+            write_timeout_seconds=settings.ws_write_timeout_seconds,
+            control_timeout_seconds=settings.ws_control_timeout_seconds,
+            close_timeout_seconds=settings.ws_close_timeout_seconds,
+            max_message_bytes=settings.ws_max_message_bytes or NO_LIMIT,
+        ),
+        metrics=metrics,
+        budgets=_budgets(settings),
+        log=log,
+    )
+
+
+def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator | None:
+    if keys is None:
+        return None
+    policy = TokenPolicy(
+        algorithms=settings.jwt_valid_algorithms,
+        issuer=settings.jwt_expected_issuer,
+        audiences=settings.jwt_expected_audience,
+        leeway_seconds=settings.jwt_leeway_seconds,
+    )
+    return Authenticator(keys=keys, policy=policy)
+
+
+def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Registry:
+    registry = standard_registry(settings)
+    for protocol in settings.upstream_urls.keys() - set(registry.protocols):
+        warning = f"UPSTREAM_{protocol.upper()}_URL is set, but no adapter is called `{protocol}`: nothing goes there"
+        log.warning("setting", warning=warning)
+    return registry
+
+
+def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+    try:
+        return tls_context(ca_file)
+    except OSError as error:
+        reason = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+        raise BadSettings((Problem("UPSTREAM_CA_FILE", reason, "a file of certificates in PEM"),)) from None
+
+
+def _budgets(settings: Settings) -> Budgets | None:
+    rate, burst = settings.rate_limit_per_second, settings.rate_limit_burst
+    return None if rate is None or burst is None else Budgets(rate=rate, burst=burst)
