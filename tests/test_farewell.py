@@ -6,7 +6,7 @@ import pytest
 
 from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
-from trio_ws_gateway.wire.frames import BINARY, CLOSE, parse_frame
+from trio_ws_gateway.wire.frames import BINARY, CLOSE, TEXT, parse_frame
 from trio_ws_gateway.wire.http import Response, head_end, parse_response
 
 REFUSALS = [cause for cause in Cause if cause.row.http is not None]
@@ -96,10 +96,12 @@ def test_upstream_hears(cause: Cause) -> None:
 
 
 def test_last_words_of_the_protocol() -> None:
-    """What the protocol says is a binary message of its own, before the Close."""
+    """What the protocol says is a message of its own before the Close: bytes a binary one, a string a text one."""
     disconnect = b"\xe0\x02\x8b\x00"
     words, _ = farewell.to_client(Cause.DRAINING, disconnect)
     assert frame_of_server(words) == (BINARY, disconnect)
+    words, _ = farewell.to_client(Cause.DRAINING, "bye\n")
+    assert frame_of_server(words) == (TEXT, b"bye\n")
     words, _ = farewell.to_upstream(Cause.DRAINING, b"\xe0\x00")
     frame = parse_frame(words, fragmented=False, max_bytes=125)
     assert frame is not None

@@ -183,6 +183,10 @@ TABLE: dict[Cause, Row] = {
 }
 
 
+Words = bytes | str
+"""A message in a protocol's own words: ``str`` for a text message, ``bytes`` for a binary one; empty for none."""
+
+
 class Refused(Exception):
     """A session that shall not be. ``detail`` is for the log and must never hold a secret.
 
@@ -190,7 +194,7 @@ class Refused(Exception):
     a client whose greeting never became a value (a CONNACK for half a CONNECT).
     """
 
-    def __init__(self, cause: Cause, detail: str = "", *, last_words: bytes = b"") -> None:
+    def __init__(self, cause: Cause, detail: str = "", *, last_words: Words = b"") -> None:
         super().__init__(cause, detail)
         self.cause = cause
         self.detail = detail

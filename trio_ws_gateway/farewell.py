@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterable
 from http import HTTPStatus
 
-from trio_ws_gateway.causes import Cause
-from trio_ws_gateway.wire.frames import BINARY, build_frame, close_frame
+from trio_ws_gateway.causes import Cause, Words
+from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame, close_frame
 from trio_ws_gateway.wire.http import build_head
 
 SAID_BY_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
@@ -50,15 +50,23 @@ def http_refusal(cause: Cause, *, retry_after_seconds: int = 1, head_only: bool 
     return http_answer(status, "application/problem+json", body, headers, head_only=head_only)
 
 
-def to_client(cause: Cause, words: bytes) -> tuple[bytes, bytes]:
+def to_client(cause: Cause, words: Words) -> tuple[bytes, bytes]:
     """What the client of a WebSocket hears: the frame with the protocol's last words (or none), and the Close frame."""
     row = cause.row
     closing = close_frame(row.close, row.reason, masked=False) if row.close is not None else b""
-    return build_frame(BINARY, words, masked=False) if words else b"", closing
+    return _message(words, masked=False), closing
 
 
-def to_upstream(cause: Cause, words: bytes) -> tuple[bytes, bytes]:
+def to_upstream(cause: Cause, words: Words) -> tuple[bytes, bytes]:
     """The same for the upstream; no Close frame where its connection is dropped."""
     code = cause.row.upstream_close
     closing = close_frame(code, masked=True) if code is not None else b""
-    return build_frame(BINARY, words, masked=True) if words else b"", closing
+    return _message(words, masked=True), closing
+
+
+def _message(words: Words, *, masked: bool) -> bytes:
+    if not words:
+        return b""
+    if isinstance(words, str):
+        return build_frame(TEXT, words.encode(), masked=masked)
+    return build_frame(BINARY, words, masked=masked)
