@@ -20,14 +20,15 @@ def early(
     *fields: tuple[str, str],
     query: str = "",
     bearer: str | None = None,
-    subprotocols: tuple[str, ...] = (),
+    cookie_waits: bool = False,
     cookie_name: str | None = "session",
 ) -> Credential | None:
     return early_credential(
         asking(*fields, query=query),
-        Upgrade(key="", bearer=bearer, subprotocols=subprotocols),
+        Upgrade(key="", bearer=bearer),
         query_parameters=("token", "access_token"),
         cookie_name=cookie_name,
+        cookie_waits=cookie_waits,
     )
 
 
@@ -91,17 +92,11 @@ def test_query_value_without_the_shape_is_no_credential(query: str) -> None:
     assert early(COOKIE, query=query) == Credential("c.c.c", Carrier.COOKIE)
 
 
-@pytest.mark.parametrize("subprotocol", ["mqtt", "mqttv3.1"])
-def test_cookie_of_an_mqtt_client_comes_late(subprotocol: str) -> None:
-    """The cookie of a client that offers MQTT is asked for after its password; the other carriers are not late."""
-    assert early(COOKIE, subprotocols=("chat", subprotocol)) is None
-    assert early(COOKIE, query=QUERY, subprotocols=(subprotocol,)) == Credential("q.q.q", Carrier.QUERY)
+def test_cookie_that_has_to_wait_comes_late() -> None:
+    """The cookie of a client that offers a protocol is asked for after its first words; no other carrier is late."""
+    assert early(COOKIE, cookie_waits=True) is None
+    assert early(COOKIE, query=QUERY, cookie_waits=True) == Credential("q.q.q", Carrier.QUERY)
     assert late_cookie(asking(COOKIE), "session") == Credential("c.c.c", Carrier.COOKIE)
-
-
-def test_cookie_of_another_client_comes_early() -> None:
-    """The cookie of a client that offers something else is an early credential."""
-    assert early(COOKIE, subprotocols=("chat",)) == Credential("c.c.c", Carrier.COOKIE)
 
 
 def test_cookie_may_be_no_credential() -> None:

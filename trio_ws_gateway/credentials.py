@@ -35,12 +35,17 @@ class Credential:
 
 
 def early_credential(
-    request: Request, upgrade: Upgrade, *, query_parameters: tuple[str, ...], cookie_name: str | None
+    request: Request,
+    upgrade: Upgrade,
+    *,
+    query_parameters: tuple[str, ...],
+    cookie_name: str | None,
+    cookie_waits: bool,
 ) -> Credential | None:
     """The credential that a request itself carries.
 
-    ``cookie_name`` is ``None`` where a cookie is no credential at all. That of a client that offers MQTT
-    has to wait, its password comes first: see ``late_cookie``. Raises ``HttpError`` for two Authorization
+    ``cookie_name`` is ``None`` where a cookie is no credential at all. ``cookie_waits``: the client offers a
+    protocol whose first words come before it, see ``late_cookie``. Raises ``HttpError`` for two Authorization
     headers, of which nobody can say which one the next reader would take.
     """
     if (token := _bearer(request)) is not None:
@@ -49,7 +54,7 @@ def early_credential(
         return Credential(upgrade.bearer, Carrier.SUBPROTOCOL)
     if (token := _query_token(request.query, query_parameters)) is not None:
         return Credential(token, Carrier.QUERY)
-    return None if upgrade.offers_mqtt else late_cookie(request, cookie_name)
+    return None if cookie_waits else late_cookie(request, cookie_name)
 
 
 def late_cookie(request: Request, cookie_name: str | None) -> Credential | None:

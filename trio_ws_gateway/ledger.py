@@ -4,6 +4,7 @@ Facts are entered as they become known. No token is among them.
 """
 
 import logging
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,9 +19,10 @@ from trio_ws_gateway.relay.relay import Relay
 
 
 class Ledger:
-    """The page of one session. ``address``: the client's, as far as it is known."""
+    """The page of one session. ``id`` names it, ``address`` is the client's, as far as it is known."""
 
     def __init__(self, metrics: Metrics, log: structlog.typing.FilteringBoundLogger, address: str) -> None:
+        self.id = secrets.token_hex(6)
         self._metrics = metrics
         self._log = log
         self._began_at = trio.current_time()
@@ -44,12 +46,12 @@ class Ledger:
 
     def fault(self, error: BaseException) -> None:
         """A mistake of the gateway's own, with its traceback."""
-        self._log.error("fault", exc_info=error)
+        self._log.error("fault", session=self.id, exc_info=error)
 
     def close(self, cause: Cause, detail: str) -> None:
         """The session has ended, or was refused."""
         relay = self._relay
-        line: dict[str, object] = {"cause": cause.value, "detail": detail, "client": self.address}
+        line: dict[str, object] = {"session": self.id, "cause": cause.value, "detail": detail, "client": self.address}
         protocol = "unknown"
         if self.greeting is not None:
             protocol = self.greeting.protocol

@@ -1,19 +1,18 @@
 """The story of one session, from an accepted connection to its last byte.
 
-Reads from top to bottom: head, admission, early credential, 101, first words, verification, route,
-dial, relay, goodbye. Whatever ends it early is a ``Refused``, and ``_refuse`` is the one place that
-tells the client. The session owns both sockets and closes them whatever happens.
+Reads from top to bottom: head, admission, early credential, 101, first words, verification, limits,
+route, dial, relay, goodbye. Whatever ends it early is a ``Refused``, and ``_refuse`` is the one place
+that tells the client. The session owns both sockets and closes them whatever happens.
 """
 
 import random
-import secrets
 import socket
-from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 import trio
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trio_ws_gateway import farewell, leg
 from trio_ws_gateway.admission import client_address, origin_allowed
@@ -31,11 +30,12 @@ from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
 from trio_ws_gateway.relay.relay import Relay, Terms
-from trio_ws_gateway.upstream.dial import Dialled, Dialler
-from trio_ws_gateway.upstream.introduction import introduce
-from trio_ws_gateway.upstream.request import ClientAddress
+from trio_ws_gateway.upstream.dial import Dialled
+from trio_ws_gateway.upstream.introduction import Visitor
+from trio_ws_gateway.upstream.routes import Routes
 from trio_ws_gateway.wire.handshake import (
     Accepted,
+    Offer,
     Upgrade,
     build_101,
     check_upgrade,
@@ -56,11 +56,25 @@ class Services:
     draining: Callable[[], bool]
     authenticator: Authenticator | None
     registry: Registry
-    dialler: Dialler
+    routes: Routes
     terms: Terms
     metrics: Metrics
     budgets: Budgets | None
     log: structlog.typing.FilteringBoundLogger
+
+
+@frozen(kw_only=True)
+class Beginning:
+    """Who speaks, and what its upstream hears first.
+
+    ``offer``: in the upstream's handshake. ``opening``: frames, free of limits; ``ahead``: what comes behind them.
+    """
+
+    visitor: Visitor
+    greeting: Greeting
+    offer: Offer
+    opening: bytes = b""
+    ahead: bytes = b""
 
 
 class Session:
@@ -70,16 +84,13 @@ class Session:
         self._services = services
         self._settings = services.settings
         self._client = Client(sock)
+        self._sockets = [sock]  # ours to close
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
         self._ledger = Ledger(services.metrics, services.log, self._peer)
-        self._head_only = False  # the request is a HEAD
-        self._plain_answer: bytes | None = None  # to a request that wants no WebSocket
-        self._switched = False  # the 101 has been sent
-        self._token: str | None = None  # the one that was verified
-        self._upstream: socket.socket | None = None
+        self._refusal: Callable[[Refused], bytes] = _http_refusal  # in the words of what the client speaks so far
+        self._before_relay = trio.CancelScope()
+        self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
-        self._opening = trio.CancelScope()  # everything before the relay
-        self._ended_by: Cause | None = None
 
     def end(self, cause: Cause) -> None:
         """End it for a cause that came from outside; the first one counts."""
@@ -87,17 +98,18 @@ class Session:
             self._relay.end(cause)
         else:
             self._ended_by = self._ended_by or cause
-            self._opening.cancel()
+            self._before_relay.cancel()
 
     async def run(self) -> None:
         try:
             leg.configure(self._client.sock, user_timeout_seconds=self._settings.ws_idle_timeout_seconds)
-            with self._opening:
-                self._relay = await self._open()
+            plain_answer = None
+            with self._before_relay:
+                plain_answer = await self._begin()
             if self._relay is not None:
                 await self._run_relay(self._relay)
-            elif self._plain_answer is not None:
-                await self._say_last(self._plain_answer)
+            elif plain_answer is not None:
+                await self._say_last(plain_answer)
             elif self._ended_by is not None:
                 raise Refused(self._ended_by)
         except Refused as refused:
@@ -111,31 +123,48 @@ class Session:
             self._ledger.close(Cause.DRAINING, "cut: time was up")
             raise
         finally:
-            for sock in (self._client.sock, self._upstream):
-                if sock is not None:
-                    leg.close(sock)
+            for sock in self._sockets:
+                leg.close(sock)
 
-    async def _open(self) -> Relay | None:
-        """From the first byte to a relay that is ready to run, or to the answer of a plain request."""
+    async def _begin(self) -> bytes | None:
+        """Read the request: the answer to a plain one; any other opens a relay."""
         request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
         if request is None:
             return None
-        self._head_only = request.method == "HEAD"
-        self._plain_answer = self._services.plain_http.answer(request)
-        if self._plain_answer is not None:
-            return None
+        self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")
+        answer = self._services.plain_http.answer(request)
+        if answer is None:
+            self._relay = await self._open(request)
+        return answer
+
+    async def _open(self, request: Request) -> Relay:
+        """From a request to a relay that is ready to run."""
         upgrade = self._admit(request)
+        claimed = self._services.registry.adapter_for(upgrade.subprotocols)
         credential = early_credential(
             request,
             upgrade,
             query_parameters=self._settings.jwt_query_parameter,
             cookie_name=self._token_cookie,
+            cookie_waits=claimed is not None,
         )
-        await self._verify(credential)
-        speaks_raw = credential is not None and self._services.registry.adapter_for(upgrade.subprotocols) is None
-        if speaks_raw and self._settings.early_dial:
-            return await self._meet_upstream_first(request, upgrade)
-        return await self._hear_client_first(request, upgrade, credential, speaks_raw=speaks_raw)
+        visitor = await self._verify(self._visitor(request), credential)
+        speaks_raw = credential is not None and claimed is None
+        upstream_first = speaks_raw and self._settings.early_dial
+        if upstream_first:
+            beginning = self._raw_beginning(visitor, upgrade)
+        else:
+            subprotocol = choose_subprotocol(upgrade.subprotocols, claimed.subprotocols if claimed is not None else ())
+            await self._switch(upgrade, subprotocol, None)
+            greeting, reader = await self._hear(upgrade, speaks_raw=speaks_raw)
+            if credential is None:
+                visitor = await self._verify_late(visitor, greeting)
+            beginning = _beginning(visitor, greeting, reader, subprotocol)
+        budget = self._budget()
+        dialled = await self._dial(beginning)
+        if upstream_first:
+            await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
+        return self._connect(beginning, dialled, budget)
 
     def _admit(self, request: Request) -> Upgrade:
         """Cheap refusals, before any crypto."""
@@ -150,133 +179,65 @@ class Session:
             raise Refused(Cause.FORBIDDEN, "origin")
         return upgrade
 
-    async def _meet_upstream_first(self, request: Request, upgrade: Upgrade) -> Relay:
-        """A raw client whose credential came early: its 101 says what its upstream has agreed to."""
-        greeting = self._ledger.greeting = RawGreeting()
-        offer = permessage_deflate_offer(upgrade.extensions) if self._settings.ws_compression == "pass" else None
-        dialled = await self._dial(greeting, request, upgrade.subprotocols, offer)
-        accepted = dialled.accepted
-        await self._switch(upgrade, accepted.subprotocol, accepted.extensions)
-        return self._connect(greeting, dialled, opening=b"", ahead=b"")
+    def _visitor(self, request: Request) -> Visitor:
+        """The client, as long as nobody knows who it is."""
+        return Visitor(
+            peer=self._peer,
+            trusted=self._peer in self._settings.trusted_proxies,
+            request=request,
+            query=without_token(request.query, self._settings.jwt_query_parameter),
+            cookie_name=self._settings.jwt_cookie_name,
+        )
 
-    async def _hear_client_first(
-        self, request: Request, upgrade: Upgrade, credential: Credential | None, *, speaks_raw: bool
-    ) -> Relay:
-        """Any other client has its 101 at once, and says with its first words what it speaks and who it is."""
+    async def _verify(self, visitor: Visitor, credential: Credential | None) -> Visitor:
+        """Believe a credential, or refuse the session; nothing where there is none, or nobody to ask."""
+        authenticator, metrics = self._services.authenticator, self._services.metrics
+        if credential is None or authenticator is None:
+            return visitor
+        began_at = trio.current_time()
+        identity = self._ledger.identity = await authenticator.identify(credential.token)
+        metrics.auth_seconds.observe(trio.current_time() - began_at)
+        metrics.count_success(identity.subject, identity.preferred_username)
+        return evolve(visitor, identity=identity, token=credential.token)
+
+    async def _verify_late(self, visitor: Visitor, greeting: Greeting) -> Visitor:
+        """The credential of the first words, or else the cookie; without either only the anonymous go on."""
+        credential: Credential | None
+        if greeting.credential is not None:
+            credential = Credential(greeting.credential, Carrier.FIRST_WORDS)
+        else:
+            credential = late_cookie(visitor.request, self._token_cookie)
+        if credential is None and not self._settings.allow_anonymous:
+            raise Refused(Cause.NO_TOKEN)
+        return await self._verify(visitor, credential)
+
+    @property
+    def _token_cookie(self) -> str | None:
+        return self._settings.jwt_cookie_name if self._settings.accepts_cookies else None
+
+    def _raw_beginning(self, visitor: Visitor, upgrade: Upgrade) -> Beginning:
+        """A raw client whose credential came early: its 101 will say what its upstream has agreed to."""
+        greeting = self._ledger.greeting = RawGreeting()
+        extensions = permessage_deflate_offer(upgrade.extensions) if self._settings.ws_compression == "pass" else None
+        offer = Offer(subprotocols=upgrade.subprotocols, extensions=extensions)
+        return Beginning(visitor=visitor, greeting=greeting, offer=offer)
+
+    async def _hear(self, upgrade: Upgrade, *, speaks_raw: bool) -> tuple[Greeting, OpeningReader]:
+        """Any other client says with its first words what it speaks, and perhaps who it is."""
 
         def understood(opening: Opening) -> Greeting | None:
             if speaks_raw:
                 return RawGreeting() if opening.complete else None
             return self._services.registry.recognise(opening)
 
-        subprotocol = choose_subprotocol(upgrade.subprotocols)
-        await self._switch(upgrade, subprotocol, None)
         reader = OpeningReader(max_bytes=self._settings.ws_first_message_max_bytes, offered=upgrade.subprotocols)
         greeting = await self._client.hear(reader, understood, self._settings.ws_auth_timeout_seconds)
         self._ledger.greeting = greeting
-        if credential is None:
-            await self._verify_late(request, greeting)
-        match greeting.for_upstream(self._ledger.identity, self._token):
-            case Unchanged.AS_IT_CAME:
-                opening = reader.as_it_came
-            case Unchanged.NOTHING:
-                opening = b""
-            case bytes(payload):
-                opening = reader.rewritten(payload)
-        dialled = await self._dial(greeting, request, self._offer(greeting, subprotocol), None)
-        if greeting.credential is None:  # only the message that carried the token is free of limits
-            return self._connect(greeting, dialled, opening=b"", ahead=opening + bytes(reader.rest))
-        return self._connect(greeting, dialled, opening=opening, ahead=bytes(reader.rest))
-
-    async def _verify(self, credential: Credential | None) -> None:
-        """Believe a credential, or refuse the session; nothing where there is none, or nobody to ask."""
-        authenticator, metrics = self._services.authenticator, self._services.metrics
-        if credential is None or authenticator is None:
-            return
-        began_at = trio.current_time()
-        identity = self._ledger.identity = await authenticator.identify(credential.token)
-        self._token = credential.token
-        metrics.auth_seconds.observe(trio.current_time() - began_at)
-        metrics.count_success(identity.subject, identity.preferred_username)
-
-    async def _verify_late(self, request: Request, greeting: Greeting) -> None:
-        """The credential of the first words, or else the cookie; without either only the anonymous go on."""
-        credential: Credential | None
-        if greeting.credential is not None:
-            credential = Credential(greeting.credential, Carrier.FIRST_WORDS)
-        else:
-            credential = late_cookie(request, self._token_cookie)
-        if credential is None and not self._settings.allow_anonymous:
-            raise Refused(Cause.NO_TOKEN)
-        await self._verify(credential)
-
-    @property
-    def _token_cookie(self) -> str | None:
-        return self._settings.jwt_cookie_name if self._settings.accepts_cookies else None
+        return greeting, reader
 
     async def _switch(self, upgrade: Upgrade, subprotocol: str | None, extensions: str | None) -> None:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
-        self._switched = True
-
-    def _offer(self, greeting: Greeting, answered: str | None) -> tuple[str, ...]:
-        """The subprotocols for the upstream of a client that had its 101 already: exactly one, or none."""
-        configured = self._settings.upstream_mqtt_subprotocol
-        if greeting.subprotocol is not None and configured != "auto":
-            return (configured,)
-        name = answered or greeting.subprotocol
-        return (name,) if name is not None else ()
-
-    async def _dial(
-        self, greeting: Greeting, request: Request, subprotocols: tuple[str, ...], extensions: str | None
-    ) -> Dialled[Accepted]:
-        """Route, and reach the upstream. A client that leaves meanwhile ends the dial."""
-        services, settings = self._services, self._settings
-        url = settings.upstream_of(greeting.protocol)
-        if url is None:
-            raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"UPSTREAM_{greeting.protocol.upper()}_URL is not set")
-        self._ledger.upstream = url.text
-        introduction = introduce(
-            url,
-            greeting,
-            key=b64encode(secrets.token_bytes(16)).decode(),
-            subprotocols=subprotocols,
-            extensions=extensions,
-            request=request,
-            query=without_token(request.query, settings.jwt_query_parameter),
-            client=ClientAddress(peer=self._peer, trusted=self._peer in settings.trusted_proxies),
-            cookie_name=settings.jwt_cookie_name,
-            identity=self._ledger.identity,
-            token=self._token if settings.raw_forward_token else None,
-        )
-        count_retry = services.metrics.proxy_retries.labels(greeting.protocol).inc
-
-        async def dial() -> Dialled[Accepted]:
-            dialled = await services.dialler.dial(url, introduction.request, introduction.check, count_retry)
-            self._upstream = dialled.sock
-            return dialled
-
-        began_at = trio.current_time()
-        dialled = await self._client.unless_it_leaves(dial, "while its upstream was dialled")
-        services.metrics.dial_seconds.labels(greeting.protocol).observe(trio.current_time() - began_at)
-        return dialled
-
-    def _connect(self, greeting: Greeting, dialled: Dialled[Accepted], *, opening: bytes, ahead: bytes) -> Relay:
-        self._token = None
-        self._ledger.greeting = greeting = greeting.without_secrets()
-        relay = Relay(
-            self._client.sock,
-            dialled.sock,
-            greeting,
-            self._services.terms,
-            budget=self._budget(),
-            opening=opening,
-            from_client=ahead + self._client.take_ahead(),
-            from_upstream=dialled.rest,
-            compressed=dialled.accepted.extensions is not None,
-        )
-        if self._ended_by is not None:  # it came too late to cancel what has no checkpoint left
-            relay.end(self._ended_by)
-        return relay
+        self._refusal = self._websocket_refusal
 
     def _budget(self) -> Budget | None:
         """What this client may send: by who it is, or by its address where nobody knows that."""
@@ -286,6 +247,35 @@ class Session:
         key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
         return budgets.of(key, trio.current_time())
 
+    async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:
+        """Route, and reach the upstream. A client that leaves meanwhile ends the dial."""
+        route = self._services.routes.of(beginning.greeting.protocol)
+        self._ledger.upstream = route.url.text
+
+        async def reach() -> Dialled[Accepted]:
+            dialled = await route.reach(beginning.greeting, beginning.visitor, beginning.offer)
+            self._sockets.append(dialled.sock)
+            return dialled
+
+        return await self._client.unless_it_leaves(reach, "while its upstream was dialled")
+
+    def _connect(self, beginning: Beginning, dialled: Dialled[Accepted], budget: Budget | None) -> Relay:
+        greeting = self._ledger.greeting = beginning.greeting.without_secrets()
+        relay = Relay(
+            self._client.sock,
+            dialled.sock,
+            greeting,
+            self._services.terms,
+            budget=budget,
+            opening=beginning.opening,
+            from_client=beginning.ahead + self._client.take_ahead(),
+            from_upstream=dialled.rest,
+            compressed=dialled.accepted.extensions is not None,
+        )
+        if self._ended_by is not None:  # it came too late to cancel what has no checkpoint left
+            relay.end(self._ended_by)
+        return relay
+
     async def _run_relay(self, relay: Relay) -> None:
         with self._ledger.relaying(relay):
             cause = await relay.run()
@@ -294,19 +284,16 @@ class Session:
         self._ledger.close(cause, relay.detail)
 
     async def _refuse(self, refused: Refused) -> None:
-        """Tell the client why it is not let in, in the words of what it speaks so far."""
-        cause, greeting = refused.cause, self._ledger.greeting
-        answer = b""
-        if self._switched:
-            words = greeting.farewell(cause, welcomed=False) if greeting is not None else refused.last_words
-            answer = b"".join(farewell.to_client(cause, words))
-        elif cause.row.http is not None:
-            retry_after = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
-            answer = farewell.http_refusal(cause, retry_after_seconds=retry_after, head_only=self._head_only)
+        """Tell the client why it is not let in."""
         try:
-            await self._say_last(answer)
+            await self._say_last(self._refusal(refused))
         finally:
-            self._ledger.close(cause, refused.detail)
+            self._ledger.close(refused.cause, refused.detail)
+
+    def _websocket_refusal(self, refused: Refused) -> bytes:
+        greeting = self._ledger.greeting
+        words = greeting.farewell(refused.cause, welcomed=False) if greeting is not None else refused.last_words
+        return b"".join(farewell.to_client(refused.cause, words))
 
     async def _say_last(self, data: bytes) -> None:
         await self._client.say_last(
@@ -314,3 +301,26 @@ class Session:
             write_seconds=self._settings.ws_write_timeout_seconds,
             linger_seconds=self._settings.ws_control_timeout_seconds,
         )
+
+
+def _beginning(visitor: Visitor, greeting: Greeting, reader: OpeningReader, subprotocol: str | None) -> Beginning:
+    """That of a client that has its 101, with ``subprotocol``, and has said its first words."""
+    match greeting.for_upstream(visitor.identity, visitor.token):
+        case Unchanged.AS_IT_CAME:
+            opening = reader.as_it_came
+        case Unchanged.NOTHING:
+            opening = b""
+        case bytes(payload):
+            opening = reader.rewritten(payload)
+    rest = bytes(reader.rest)
+    # Only the message that carried the token is free of limits.
+    free, ahead = (b"", opening + rest) if greeting.credential is None else (opening, rest)
+    return Beginning(visitor=visitor, greeting=greeting, offer=greeting.offer(subprotocol), opening=free, ahead=ahead)
+
+
+def _http_refusal(refused: Refused, *, head_only: bool = False) -> bytes:
+    """Nothing for a cause that HTTP has no answer to: who left hears none."""
+    if refused.cause.row.http is None:
+        return b""
+    retry_after = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
+    return farewell.http_refusal(refused.cause, retry_after_seconds=retry_after, head_only=head_only)

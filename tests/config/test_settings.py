@@ -79,7 +79,7 @@ def test_each_protocol_has_its_upstream() -> None:
     """MQTT and raw sessions go where the Go gateway sends them; a further protocol to its own, or nowhere."""
     stomp = WebSocketUrl(False, "broker", 80, "/stomp")
     settings = Settings(upstream_urls={"stomp": stomp})
-    assert settings.upstream_of("mqtt") == WebSocketUrl.parse("ws://rabbitmq:15675/ws")
-    assert settings.upstream_of("raw") == WebSocketUrl.parse("ws://localhost:8081/raw")
-    assert settings.upstream_of("stomp") == stomp
-    assert settings.upstream_of("amqp") is None
+    assert settings.upstreams["mqtt"] == WebSocketUrl.parse("ws://rabbitmq:15675/ws")
+    assert settings.upstreams["raw"] == WebSocketUrl.parse("ws://localhost:8081/raw")
+    assert settings.upstreams["stomp"] == stomp
+    assert "amqp" not in settings.upstreams

@@ -9,6 +9,7 @@ from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Adapter, Opening, Unchanged, Verdict
 from trio_ws_gateway.protocols.mqtt import Binding, MqttAdapter, MqttGreeting, parse_mqtt_credentials
+from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.mqtt import Connect, Will, parse_connect
 
 ALICE = Identity(issuer="https://idp", subject="alice", preferred_username="Alice", expires_at=1e9)
@@ -22,13 +23,19 @@ ANY = pytest.mark.parametrize("offered", [(), ("mqtt",), ("mqttv3.1", "chat")])
 
 
 def adapter(
-    credentials: str = "pass", claim: str | None = None, prefix: str | None = None, *, longest: int = 1000
+    credentials: str = "pass",
+    claim: str | None = None,
+    prefix: str | None = None,
+    *,
+    longest: int = 1000,
+    subprotocol: str | None = None,
 ) -> MqttAdapter:
     return MqttAdapter(
         credentials=parse_mqtt_credentials(credentials),
         username_claim=claim,
         client_id_prefix=prefix,
         max_connect_bytes=longest,
+        subprotocol=subprotocol,
     )
 
 
@@ -170,11 +177,22 @@ def test_a_connect_that_is_too_big_is_refused_at_once() -> None:
     ("level", "version", "subprotocol"), [(3, "3.1", "mqttv3.1"), (4, "3.1.1", "mqtt"), (5, "5", "mqtt")]
 )
 def test_a_greeting_describes_itself(level: int, version: str, subprotocol: str) -> None:
-    """The log has version and client id, shortened; the upstream is offered the subprotocol of the version."""
+    """The log has version and client id, shortened; where the client has no subprotocol its version decides."""
     greeting = greet(Connect(level=level, client_id="c" * 65))
     assert greeting.protocol == "mqtt"
     assert greeting.describes == {"client_id": "c" * 64, "mqtt_version": version}
-    assert greeting.subprotocol == subprotocol
+    assert greeting.offer(None) == Offer(subprotocols=(subprotocol,), must_choose=True)
+
+
+@pytest.mark.parametrize(
+    ("configured", "answered", "offered"),
+    [(None, "mqttv3.1", "mqttv3.1"), ("mqtt", "mqttv3.1", "mqtt"), ("mqttv3.1", None, "mqttv3.1")],
+)
+def test_the_broker_is_offered_one_subprotocol(configured: str | None, answered: str | None, offered: str) -> None:
+    """The broker is offered what is configured, else what the client has, and must choose it."""
+    found = adapter(subprotocol=configured).recognise(opening(PLAIN))
+    assert isinstance(found, MqttGreeting)
+    assert found.offer(answered) == Offer(subprotocols=(offered,), must_choose=True)
 
 
 @pytest.mark.parametrize(
@@ -409,7 +427,7 @@ def test_packets_are_followed_only_where_a_boundary_will_be_needed(connect: Conn
 
 
 def test_without_secrets() -> None:
-    """What lives as long as the session knows neither user name, password nor opening, and takes its leave as before."""
+    """What lives as long as the session knows neither user name, password nor opening; its goodbye is the same."""
     will = Will(topic="gone", payload=b"bye")
     connect = Connect(level=5, client_id="robot", username="me", password=b"secret", will=will)
     greeting = MqttGreeting(

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Adapter, Opening, Unchanged, Verdict
 from trio_ws_gateway.protocols.raw import RawAdapter, RawGreeting, credential_in
+from trio_ws_gateway.wire.handshake import Offer
 
 JWT = "eyJh.eyJz.c2ln"
 ADAPTER: Adapter = RawAdapter()
@@ -93,10 +94,16 @@ def test_a_credential_is_consumed() -> None:
     assert RawGreeting().for_upstream(None, None) is Unchanged.AS_IT_CAME
 
 
+def test_the_upstream_is_offered_what_the_client_has() -> None:
+    """The subprotocol that the client was given is offered on, and the upstream need not choose it."""
+    assert RawGreeting().offer("chat") == Offer(subprotocols=("chat",), must_choose=False)
+
+
 def test_raw_has_no_words_of_its_own() -> None:
     """Raw says nothing at the end, offers nothing, follows nothing and shows no token."""
     greeting = RawGreeting(JWT)
-    assert (greeting.protocol, greeting.describes, greeting.subprotocol) == ("raw", {}, None)
+    assert (greeting.protocol, greeting.describes) == ("raw", {})
+    assert greeting.offer(None) == Offer()
     assert greeting.walkers() == (None, None)
     assert greeting.leave(Cause.DRAINING) == greeting.farewell(Cause.DRAINING, welcomed=False) == b""
     assert JWT not in repr(greeting)

@@ -9,9 +9,9 @@ import trio
 
 from tests.house import HANDSHAKE, House, agreeing, answering, house
 from tests.tcp import Peer
-from trio_ws_gateway import session
 from trio_ws_gateway.causes import TABLE, Cause
 from trio_ws_gateway.relay.pump import Pump
+from trio_ws_gateway.upstream import routes
 from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame
 from trio_ws_gateway.wire.http import build_head, parse_response
 from trio_ws_gateway.wire.mqtt import connack, disconnect
@@ -392,21 +392,21 @@ async def drained_during_the_dial(home: House, stack: AsyncExitStack) -> None:
 @provokes(Cause.FAULT)
 async def fault_early(home: House, _: AsyncExitStack) -> None:
     """A fault before the 101 is a 500."""
-    with patch.object(session, "introduce", side_effect=ZeroDivisionError):
+    with patch.object(routes, "introduce", side_effect=ZeroDivisionError):
         await refused_as(home, 500, token=home.provider.mint())
 
 
 @provokes(Cause.FAULT)
 async def fault_for_mqtt_3(home: House, _: AsyncExitStack) -> None:
     """A fault before the CONNACK is CONNACK 0x03 and 1011 to an MQTT 3.1.1 client."""
-    with patch.object(session, "introduce", side_effect=ZeroDivisionError):
+    with patch.object(routes, "introduce", side_effect=ZeroDivisionError):
         await connack_then(home, 4, 0x03, 1011, "Internal error")
 
 
 @provokes(Cause.FAULT)
 async def fault_for_mqtt_5(home: House, _: AsyncExitStack) -> None:
     """A fault before the CONNACK is CONNACK 0x80 and 1011 to an MQTT 5 client."""
-    with patch.object(session, "introduce", side_effect=ZeroDivisionError):
+    with patch.object(routes, "introduce", side_effect=ZeroDivisionError):
         await connack_then(home, 5, 0x80, 1011, "Internal error")
 
 

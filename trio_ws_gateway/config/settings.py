@@ -238,9 +238,10 @@ class Settings:
         """Whether a cookie counts: a browser sends it from any page, so it takes a list of origins."""
         return bool(self.ws_allowed_origins) and "*" not in self.ws_allowed_origins
 
-    def upstream_of(self, protocol: str) -> WebSocketUrl | None:
-        """Where sessions of a protocol go, by the name of its adapter."""
-        return {"mqtt": self.upstream_ws_url, "raw": self.raw_ws_backend_url, **self.upstream_urls}.get(protocol)
+    @property
+    def upstreams(self) -> Mapping[str, WebSocketUrl]:
+        """Where sessions go, by the names of their protocols' adapters."""
+        return {"mqtt": self.upstream_ws_url, "raw": self.raw_ws_backend_url, **self.upstream_urls}
 
 
 GROUPS = {

@@ -11,7 +11,8 @@ from typing import Protocol
 from attrs import frozen
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Words
+from trio_ws_gateway.wire.handshake import Offer
 
 
 @frozen(kw_only=True)
@@ -73,10 +74,6 @@ class Greeting(Protocol):
         """What the session's log line says of it (client id, version), never a secret."""
 
     @property
-    def subprotocol(self) -> str | None:
-        """What the upstream is offered if the client negotiated no subprotocol; not ``None``: it must choose one."""
-
-    @property
     def names_the_client(self) -> bool:
         """Whether the upstream's handshake says who the client is, in headers."""
 
@@ -84,6 +81,9 @@ class Greeting(Protocol):
     def upstream_may_end_first(self) -> bool:
         """An upstream that ends its stream without a Close may just have done what the client asked for in the
         protocol's own words (MQTT: DISCONNECT). It is lost only if the client does not leave as well."""
+
+    def offer(self, answered: str | None) -> Offer:
+        """What the upstream is offered in its handshake. ``answered``: the subprotocol that the client was given."""
 
     def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
         """The payload that the upstream hears in place of the opening.
@@ -99,13 +99,13 @@ class Greeting(Protocol):
         """New walkers toward the upstream and toward the client, each only where ``farewell`` or ``leave`` will need
         to know a packet boundary: they cost time on every message."""
 
-    def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
+    def farewell(self, cause: Cause, *, welcomed: bool) -> Words:
         """What the protocol says to its client before the Close frame; empty where it says nothing.
 
         ``welcomed``: the upstream's own first answer (MQTT: CONNACK) has passed to the client.
         """
 
-    def leave(self, cause: Cause) -> bytes:
+    def leave(self, cause: Cause) -> Words:
         """What the protocol says to the upstream before the connection ends (MQTT: a DISCONNECT that keeps the
         will from firing); empty where it says nothing."""
 

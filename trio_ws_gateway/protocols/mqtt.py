@@ -13,6 +13,7 @@ from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Opening, Unchanged, Verdict
 from trio_ws_gateway.protocols.mqtt_binding import Binding, MqttCredentials, Template, parse_mqtt_credentials
+from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.mqtt import (
     Connect,
     EmptyClientId,
@@ -44,13 +45,15 @@ def _connack(level: int, cause: Cause) -> bytes:
 class MqttGreeting:
     """A CONNECT, and the ``rest`` of the payload that it came in.
 
-    ``keeps_will``: a will does not fire where the cause of the end says that it need not.
+    ``subprotocol``: the one that the broker is offered, whatever the client has. ``keeps_will``: a will does not fire
+    where the cause of the end says that it need not.
     """
 
     connect: Connect
     rest: bytes = field(default=b"", repr=False)
     credentials: MqttCredentials
     binding: Binding
+    subprotocol: str | None = None
     keeps_will: bool = True
 
     @property
@@ -71,10 +74,6 @@ class MqttGreeting:
         }
 
     @property
-    def subprotocol(self) -> str:
-        return "mqttv3.1" if self.connect.level == 3 else "mqtt"
-
-    @property
     def names_the_client(self) -> bool:
         """No: a broker reads no headers, and what it reads of the CONNECT is configured."""
         return False
@@ -87,6 +86,12 @@ class MqttGreeting:
     @property
     def has_will(self) -> bool:
         return self.connect.will is not None
+
+    def offer(self, answered: str | None) -> Offer:
+        """Exactly one: the configured one, the client's, or that of its version. A broker that names none speaks no
+        MQTT (MQTT 3.1.1 6)."""
+        name = self.subprotocol or answered or ("mqttv3.1" if self.connect.level == 3 else "mqtt")
+        return Offer(subprotocols=(name,), must_choose=True)
 
     def for_upstream(self, identity: Identity | None, token: str | None) -> bytes | Unchanged:
         """The CONNECT with the credentials that the broker is meant to see, and what followed it.
@@ -129,7 +134,8 @@ class MqttAdapter:
     A client that offers one of the subprotocols is an MQTT client for sure, and what is wrong with its CONNECT is
     said; another one is from its protocol name on. ``username_claim``: ``sub`` or ``preferred_username``.
     ``client_id_prefix``: may hold the same two in braces; see ``Binding``. ``max_connect_bytes``: of the whole packet.
-    ``keeps_wills``: no will fires because the gateway drains.
+    ``subprotocol``: what brokers are offered, ``None`` for what the client has. ``keeps_wills``: no will fires because
+    the gateway drains.
     """
 
     name = NAME
@@ -142,6 +148,7 @@ class MqttAdapter:
         username_claim: str | None = None,
         client_id_prefix: str | None = None,
         max_connect_bytes: int,
+        subprotocol: str | None = None,
         keeps_wills: bool = True,
     ) -> None:
         """Raises ``ValueError`` for a prefix with an unknown placeholder."""
@@ -151,6 +158,7 @@ class MqttAdapter:
             client_id_prefix=Template.parse(client_id_prefix) if client_id_prefix else None,
         )
         self._max_connect_bytes = max_connect_bytes
+        self._subprotocol = subprotocol
         self._keeps_wills = keeps_wills
 
     def recognise(self, opening: Opening) -> MqttGreeting | Verdict:
@@ -188,5 +196,6 @@ class MqttAdapter:
             rest=payload[head.length :],
             credentials=self._credentials,
             binding=self._binding,
+            subprotocol=self._subprotocol,
             keeps_will=self._keeps_wills,
         )

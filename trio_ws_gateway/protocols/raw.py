@@ -12,6 +12,7 @@ from attrs import field, frozen
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.protocols.base import Opening, Unchanged, Verdict
+from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
 
 NAME: Final = "raw"
@@ -33,16 +34,16 @@ class RawGreeting:
         return {}
 
     @property
-    def subprotocol(self) -> None:
-        return None
-
-    @property
     def names_the_client(self) -> bool:
         return True
 
     @property
     def upstream_may_end_first(self) -> bool:
         return False
+
+    def offer(self, answered: str | None) -> Offer:
+        """What the client was given, if anything; an upstream may do without."""
+        return Offer(subprotocols=() if answered is None else (answered,))
 
     def for_upstream(self, identity: Identity | None, token: str | None) -> Unchanged:
         """Nothing if the opening was the credential; one that came beside the token that was verified is data."""

@@ -50,6 +50,7 @@ class Registry:
 
 def standard_registry(settings: Settings) -> Registry:
     """The protocols of this gateway; a further one is a line here, before raw, which takes everything."""
+    offered = settings.upstream_mqtt_subprotocol
     return Registry(
         [
             MqttAdapter(
@@ -57,6 +58,7 @@ def standard_registry(settings: Settings) -> Registry:
                 username_claim=settings.mqtt_username_claim,
                 client_id_prefix=settings.mqtt_client_id_prefix,
                 max_connect_bytes=settings.ws_first_message_max_bytes,
+                subprotocol=None if offered == "auto" else offered,
                 keeps_wills=settings.mqtt_will_on_drain == "suppress",
             ),
             RawAdapter(),

@@ -8,6 +8,7 @@ to leg, and whether a client may come in at all, is not decided here.
 import base64
 import hashlib
 import re
+from collections.abc import Container
 from itertools import islice
 
 from attrs import field, frozen
@@ -15,7 +16,6 @@ from attrs import field, frozen
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.wire.http import BadUpstream, Headers, HttpError, Request, Response, build_head, is_token
 
-MQTT_SUBPROTOCOLS = ("mqtt", "mqttv3.1")  # MQTT 3.1.1 and 5, section 6; MQTT 3.1
 BEARER = "bearer"  # the subprotocol that says that the next one is a token
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 1.3
@@ -36,9 +36,14 @@ class Upgrade:
     bearer: str | None = field(default=None, repr=False)
     extensions: str | None = None
 
-    @property
-    def offers_mqtt(self) -> bool:
-        return any(name in MQTT_SUBPROTOCOLS for name in self.subprotocols)
+
+@frozen(kw_only=True)
+class Offer:
+    """What an upstream may choose from. ``must_choose``: naming no subprotocol, it does not speak the protocol."""
+
+    subprotocols: tuple[str, ...] = ()
+    extensions: str | None = None
+    must_choose: bool = False
 
 
 @frozen(kw_only=True)
@@ -76,9 +81,9 @@ def check_upgrade(request: Request, path: str) -> Upgrade:
     )
 
 
-def choose_subprotocol(offered: tuple[str, ...]) -> str | None:
-    """The answer to an offer when the 101 comes before the upstream is known: MQTT's name, else the client's first."""
-    return next((name for name in offered if name in MQTT_SUBPROTOCOLS), offered[0] if offered else None)
+def choose_subprotocol(offered: tuple[str, ...], known: Container[str]) -> str | None:
+    """The answer to an offer when the upstream is yet to be reached: the first in ``known``, else the first."""
+    return next((name for name in offered if name in known), offered[0] if offered else None)
 
 
 def permessage_deflate_offer(extensions: str | None) -> str | None:
@@ -113,13 +118,9 @@ def build_101(upgrade: Upgrade, subprotocol: str | None, extensions: str | None)
     return build_head("HTTP/1.1 101 Switching Protocols", headers)
 
 
-def check_upstream_answer(
-    response: Response, key: str, subprotocols: tuple[str, ...], extensions: str | None
-) -> Accepted:
+def check_upstream_answer(response: Response, key: str, offer: Offer) -> Accepted:
     """What the upstream agreed to (RFC 6455 4.1). Raises ``BadUpstream``.
 
-    ``subprotocols``, ``extensions``: what it was offered. An upstream that names no subprotocol though some
-    were offered is taken here: whether that will do is for the caller to say (an MQTT client gives up then).
     The parameters of an extension are between the upstream and the client.
     """
     headers = response.headers
@@ -134,10 +135,12 @@ def check_upstream_answer(
     if headers.all("sec-websocket-accept") != (accept_key(key),):
         raise bad("has not read the key")
     named = headers.all("sec-websocket-protocol")
-    if named and (len(named) > 1 or named[0] not in subprotocols):
+    if named and (len(named) > 1 or named[0] not in offer.subprotocols):
         raise bad("answers with another subprotocol than one that was offered")
+    if offer.must_choose and not named:
+        raise bad("names no subprotocol")
     answered = headers.tokens("sec-websocket-extensions")
-    if answered and (extensions is None or len(answered) > 1 or permessage_deflate_offer(answered[0]) is None):
+    if answered and (offer.extensions is None or len(answered) > 1 or permessage_deflate_offer(answered[0]) is None):
         raise bad("answers with another extension than one that was offered")
     return Accepted(subprotocol=named[0] if named else None, extensions=answered[0] if answered else None)
 
