@@ -70,6 +70,7 @@ class Client:
                     case Heard.WORDS:
                         if (greeting := understood(reader.opening)) is not None:
                             return greeting
+                        await trio.lowlevel.checkpoint()  # an opening may have thousands of frames
                     case Heard.CONTROL:
                         await self.say(reader.reply)
                     case Heard.CLOSE:
@@ -105,9 +106,12 @@ class Client:
 
     async def say_last(self, data: bytes, *, write_seconds: float, linger_seconds: float) -> None:
         """Say it, and hear the client out, so that it reads this and not a reset."""
-        with contextlib.suppress(OSError), trio.move_on_after(write_seconds):
-            await self.say(data)
-            await leg.linger(self.sock, linger_seconds)
+        with contextlib.suppress(OSError):
+            with trio.move_on_after(write_seconds) as patience:
+                await self.say(data)
+            if not patience.cancelled_caught:
+                with trio.move_on_after(linger_seconds):
+                    await leg.linger(self.sock)
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """Cancel ``scope`` when the client leaves. One that sends too much ahead is not listened to any more."""

@@ -35,7 +35,11 @@ def configure(sock: socket.socket, *, user_timeout_seconds: float) -> None:
 
 
 async def receive(sock: socket.socket, max_bytes: int) -> bytes:
-    """What is there, as soon as something is; empty at end of stream. Raises ``OSError``."""
+    """What is there, as soon as something is; empty at end of stream. Raises ``OSError``.
+
+    Others have their turn first: a peer that never stops sending must not hold the loop, nor outlive a deadline.
+    """
+    await trio.lowlevel.checkpoint()
     while True:
         try:
             return sock.recv(max_bytes)
@@ -70,13 +74,13 @@ async def start_tls(sock: socket.socket, context: ssl.SSLContext, server_name: s
         raise
 
 
-async def linger(sock: socket.socket, seconds: float) -> None:
-    """Say that nothing more comes, and hear the peer out for a while.
+async def linger(sock: socket.socket) -> None:
+    """Say that nothing more comes, and hear the peer out, to its end or to the caller's deadline.
 
     A socket that is closed with unread data in it sends a reset, and a reset can overtake what the
     peer has not read yet: the refusal that explains it.
     """
-    with contextlib.suppress(OSError), trio.move_on_after(seconds):
+    with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)
         heard = 0
         while heard < LINGER_MAX_BYTES and (data := await receive(sock, 65536)):

@@ -3,6 +3,8 @@
 import contextlib
 import itertools
 import math
+import socket
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -471,6 +473,18 @@ class TestBudget:
             ends.client.end_stream()
         assert ends.relay.cause is Cause.RATE_LIMITED
 
+    async def test_far_over_the_limit(self) -> None:
+        """A flood ends as what it is, with one Close, however much stands behind the refused frame."""
+        async with relaying(budget=self.budget(5)) as ends:
+            flood = build_frame(TEXT, bytes(100), masked=True) * 2000
+            await ends.client.send(flood)
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.upstream.end_stream()
+            ends.client.end_stream()
+            assert await ends.client.read_to_end() == b""
+        assert ends.relay.cause is Cause.RATE_LIMITED
+        assert ends.relay.fault is None
+
     async def test_opening_is_free(self) -> None:
         """The message that carried the token draws on nothing; what was sent ahead behind it does."""
         message = build_frame(TEXT, b"m", masked=True)
@@ -609,6 +623,39 @@ class TestGoodbye:
             assert (await ends.client.hear_close())[0] == 1001
         assert ends.relay.cause is Cause.IDLE
         assert ends.relay.detail == "client"
+
+
+class TestFloods:
+    """Who floods on while the gateway takes its leave is heard out for as long as agreed, and stops nobody else."""
+
+    @pytest.mark.parametrize("cause", [Cause.DRAINING, Cause.ILLEGAL_FRAME])
+    async def test_goodbye(self, cause: Cause) -> None:
+        terms = evolve(TERMS, close_timeout_seconds=0.3)
+        async with relaying(terms) as ends, trio.open_nursery() as nursery:
+            stop = threading.Event()
+            thread = threading.Thread(target=flood, args=(ends.client.sock, stop))
+            try:
+                thread.start()
+                began_at = trio.current_time()
+                ends.relay.end(cause)
+                beats = 0
+                while not ends.done.is_set():
+                    await trio.sleep(0.01)
+                    beats += 1
+                assert trio.current_time() - began_at < 3
+                assert beats > 10
+            finally:
+                stop.set()
+                await trio.to_thread.run_sync(thread.join)
+            nursery.cancel_scope.cancel()
+
+
+def flood(sock: socket.socket, stop: threading.Event) -> None:
+    frames = build_frame(PONG, b"", masked=True) * 10_000
+    with contextlib.suppress(OSError):
+        while not stop.is_set():
+            with contextlib.suppress(BlockingIOError):
+                sock.send(frames)
 
 
 class TestMqtt:
@@ -770,6 +817,17 @@ class TestPings:
             ends.upstream.end_stream()
         assert ends.relay.detail == "no data"
 
+    async def test_a_long_message_is_data(self) -> None:
+        """One message that takes long, in one frame or in many, is data for as long as it flows."""
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf, data_idle_seconds=0.4))
+        async with relaying(terms) as ends:
+            await ends.client.send(build_frame(BINARY, bytes(1000), masked=True)[:10])
+            for _ in range(4):
+                await trio.sleep(0.15)
+                await ends.client.send(bytes(10))
+            assert ends.relay.cause is None
+            ends.client.end_stream()
+
     async def test_our_pong_is_cut_out(self) -> None:
         """The answer to our ping goes no further, every other pong passes; data around it is whole."""
         async with relaying(self.QUICK) as ends:
@@ -821,14 +879,33 @@ class TestPings:
             ends.client.end_stream()
 
     async def test_who_is_not_read_is_not_idle(self) -> None:
-        """A side that the gateway does not read, because the other takes nothing, is not idle."""
-        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=0.3), write_timeout_seconds=60)
+        """A side that the gateway does not read, because the other takes nothing, is not idle, and when it is read
+        again its silence begins anew."""
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=0.4), write_timeout_seconds=60)
         async with relaying(terms) as ends, trio.open_nursery() as nursery:
-            nursery.start_soon(ends.upstream.send, build_frame(BINARY, bytes(30_000_000), masked=False))
+            frame = build_frame(BINARY, bytes(30_000_000), masked=False)
+            nursery.start_soon(ends.upstream.send, frame)
             for _ in range(8):
                 await ends.client.say(TEXT, b"alive")
                 await trio.sleep(0.1)
             assert ends.relay.to_client.blocked
             assert ends.relay.cause is None
-            nursery.cancel_scope.cancel()
-            ends.cancel()
+            await ends.client.read(len(frame))
+            for _ in range(2):
+                await ends.client.say(TEXT, b"alive")
+                await trio.sleep(0.1)
+            assert ends.relay.cause is None
+            ends.client.end_stream()
+
+    async def test_a_later_ping_is_owed_too(self) -> None:
+        """A side that has answered one ping that was passed on owes the answer to the next."""
+        async with relaying() as ends:
+            scanner = ends.relay.to_client.scanner
+            for payload, owed in ((b"1", True), (b"2", True)):
+                await ends.client.say(PING, payload)
+                await ends.upstream.hear()
+                assert scanner.owes_a_pong is owed
+                await ends.upstream.say(PONG, payload)
+                await ends.client.hear()
+                assert not scanner.owes_a_pong
+            ends.client.end_stream()

@@ -20,7 +20,7 @@ class TokenBucket:
         """Take up to so many tokens; how many there were."""
         available = self.available(now)
         if available == self.capacity:  # what it earned beyond is lost
-            self._full_at = now
+            self._full_at = max(self._full_at, now)  # a clock that steps back gives nothing twice
             self._taken = 0
         granted = min(tokens, available)
         self._taken += granted

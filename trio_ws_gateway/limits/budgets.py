@@ -7,11 +7,10 @@ from collections.abc import Hashable
 from weakref import WeakValueDictionary
 
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.wire.frames import FrameScanner
 
 # Pings, empty fragments and the like are no messages, and must be no way around the limit on them.
 FRAMES_PER_MESSAGE = 10
-EVERYTHING = 1 << 20  # more frames than any read can hold
+EVERYTHING = 1 << 20  # more frames than one read can hold
 
 
 class Budget:
@@ -23,14 +22,13 @@ class Budget:
         self.messages = TokenBucket(rate=rate, capacity=burst, now=now)
         self.frames = TokenBucket(rate=rate * FRAMES_PER_MESSAGE, capacity=burst * FRAMES_PER_MESSAGE, now=now)
 
-    def lend(self, scanner: FrameScanner, now: float) -> None:
-        """Let a scanner go as far as the budget does. ``settle`` takes back what it has not used."""
-        scanner.message_ceiling = scanner.messages + self.messages.take(EVERYTHING, now)
-        scanner.extra_ceiling = scanner.extras + self.frames.take(EVERYTHING, now)
+    def take_all(self, now: float) -> tuple[int, int]:
+        """All messages and frames that there are; what is not spent is put back in the same moment."""
+        return self.messages.take(EVERYTHING, now), self.frames.take(EVERYTHING, now)
 
-    def settle(self, scanner: FrameScanner) -> None:
-        self.messages.put_back(scanner.message_ceiling - scanner.messages)
-        self.frames.put_back(scanner.extra_ceiling - scanner.extras)
+    def put_back(self, messages: int, frames: int) -> None:
+        self.messages.put_back(messages)
+        self.frames.put_back(frames)
 
     def is_full(self, now: float) -> bool:
         return self.messages.is_full(now) and self.frames.is_full(now)

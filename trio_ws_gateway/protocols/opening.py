@@ -22,8 +22,10 @@ from trio_ws_gateway.wire.frames import (
 )
 
 # Threat: empty fragments add no payload and would pile up for as long as the deadline lasts. A CONNECT of
-# 20 kB that comes a byte a frame still fits.
-FRAMING_MAX_BYTES = 128 * 1024
+# 4 kB that comes a byte a frame still fits.
+FRAMING_MAX_BYTES = 32 * 1024
+# Threat: pings and pongs are answered at no cost to their sender, who need not even have a token.
+CONTROL_FRAMES_MAX = 100
 
 # What may stand in a Close frame (RFC 6455 7.4, and IANA's 1012 to 1014). We answer with what we hear, and must not
 # say what nobody may.
@@ -53,6 +55,7 @@ class OpeningReader:
         self._text = False
         self._fin = True
         self._begun = False
+        self._controls = 0
         self.rest = bytearray()
         self.reply = b""
 
@@ -78,6 +81,9 @@ class OpeningReader:
             self.reply = build_frame(CLOSE, frame.payload[:2], masked=False)
             return Heard.CLOSE
         if frame.opcode in {PING, PONG}:
+            self._controls += 1
+            if self._controls > CONTROL_FRAMES_MAX:
+                raise Refused(Cause.RATE_LIMITED, "pings or pongs before the first message")
             self.reply = build_frame(PONG, frame.payload, masked=False) if frame.opcode == PING else b""
             return Heard.CONTROL
         if not self._begun:

@@ -3,27 +3,30 @@
 ``step`` is a plain function that never waits. With a ``Reactor`` it is called by that while the
 pump's owner, the task in ``run``, sleeps; the owner is woken only for what must be awaited. Without
 one the owner waits for its source itself. Only a direction's pump writes to its target: pings and
-the last words of others go through ``insert`` and ``conclude``. A pump closes nothing.
+the last words of others go through ``insert`` and ``goodbye``. A pump closes nothing.
 
 Backpressure is the kernel's: a pump whose target takes no more stops reading. What it holds is
-never more than one read.
+never more than one read. How a direction ends well is ``goodbye``'s.
 """
 
-import math
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Iterable
 from enum import Enum
 
 import outcome
 import trio
 
-from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.leg import WOULD_BLOCK
 from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
 READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
+# Reads begin this small, grow while they are filled with few frames, and shrink when they hold many: 256 KiB of
+# empty frames would hold the loop for 40 ms, and this much of them for a little more than 1 ms.
+SMALL_READ_BYTES = 8 * 1024
+MANY_FRAMES = 1000
 STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
 KEPT_BYTES = 256  # room before a read for a cut header or control frame
 READS_PER_STEP = 4  # then others have their turn
@@ -66,18 +69,20 @@ def new_buffer() -> memoryview:
 class Pump:
     """Forwards from ``source`` to ``target``; both are non-blocking and belong to the caller.
 
-    ``opening``: what was read from the source before there was a pump. ``bytes``: how many were
-    read, the opening's included. ``heard_at``: when, on Trio's clock. ``blocked``: not reading, because of the target.
+    ``first``: what was read from the source before there was a pump, each part with the budget that it draws on;
+    what comes later draws on ``budget``. ``bytes``: how many were read, those included. ``heard_at``: when, on
+    Trio's clock. ``blocked``: not reading, because of the target. ``ended``: how the direction ended, once it has.
     """
 
     __slots__ = (
-        "_ahead",
         "_alarm",
         "_budget",
         "_buffer",
+        "_first",
+        "_frames",
         "_inserts",
         "_kept",
-        "_opening",
+        "_most_bytes",
         "_owner",
         "_reactor",
         "_read_bytes",
@@ -102,8 +107,7 @@ class Pump:
         *,
         buffer: memoryview,
         write_timeout_seconds: float,
-        opening: bytes = b"",
-        ahead: bytes = b"",
+        first: Iterable[tuple[bytes, Budget | None]] = (),
         budget: Budget | None = None,
         reactor: Reactor | None = None,
     ) -> None:
@@ -116,13 +120,14 @@ class Pump:
         self.ended: Ended | None = None
         self._buffer = buffer
         self._write_timeout = write_timeout_seconds
-        self._opening = opening
-        self._ahead = ahead
+        self._first = list(first)
         self._budget = budget
         self._kept = b""
         self._unsent = memoryview(b"")
         self._inserts = b""
-        self._read_bytes = READ_BYTES
+        self._read_bytes = SMALL_READ_BYTES
+        self._most_bytes = READ_BYTES
+        self._frames = 0  # when the size of reads was last thought about
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
         self._reactor = reactor
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
@@ -134,35 +139,44 @@ class Pump:
         return self.scanner.messages
 
     @property
-    def _has_room(self) -> bool:
+    def has_room(self) -> bool:
         """The target is there and has taken all that it was sent."""
         return not self._unsent and self.ended is not Ended.TARGET_LOST
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
         for _ in range(READS_PER_STEP):
+            asked = self._read_bytes
             try:
-                size = self._receive(self._read_bytes)
+                size = self.receive(asked)
             except WOULD_BLOCK:
                 return Need.READABLE
             if size:
-                self._pass_on(size)
+                self.pass_on(size, self._budget)
             if self._unsent:
                 return Need.ROOM
             if self.ended:
                 return Need.END
-            if size < self._read_bytes and not self._until_empty:
+            held_many = size >= SMALL_READ_BYTES and self._resize_reads()
+            if size < asked and not self._until_empty:
                 return Need.READABLE
+            if held_many:
+                return Need.TURN
         return Need.TURN
 
+    def _resize_reads(self) -> bool:
+        """Let the next read be as large as this one was cheap; whether it held many frames."""
+        frames = self.scanner.messages + self.scanner.extras
+        many = frames - self._frames > MANY_FRAMES
+        self._frames = frames
+        self._read_bytes = SMALL_READ_BYTES if many else min(2 * self._read_bytes, self._most_bytes)
+        return many
+
     async def run(self) -> Ended:
-        """Forward until this direction ends. Cancelled, it leaves nothing half done that ``conclude`` cannot finish."""
-        opening, ahead, budget = self._opening, self._ahead, self._budget
-        self._opening = self._ahead = b""
-        self._budget = None
-        await self._pass_first(opening)
-        self._budget = budget
-        await self._pass_first(ahead)
+        """Forward until this direction ends. Cancelled, it leaves nothing half done that a goodbye cannot finish."""
+        while self._first and not self.ended:
+            data, budget = self._first.pop(0)
+            await self._pass_first(data, budget)
         if self._reactor is None:
             return await self._forward()
         self._reactor.add(self)
@@ -199,56 +213,14 @@ class Pump:
             self._wake_owner()
         return False
 
-    async def conclude(
-        self, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool], patience_seconds: float
-    ) -> bool:
-        """Say the last words to the target; whether ``close`` was said. ``run`` must have ended for good.
-
-        ``words`` is a data frame, so it needs the end of a message and of the protocol's packet; ``close`` needs
-        the end of a frame. Up to there, and no further, more is forwarded, for ``patience_seconds``: then
-        what has not found its boundary is not said.
-        """
-        self._inserts = b""
-        if self.ended is Ended.CLOSE:
-            return False  # the source has had its own last word
-        with trio.move_on_after(patience_seconds):
-            if words and await self._reach(lambda: not self.scanner.fragmented and at_packet_boundary()):
-                self._send(memoryview(words))
-            await self._reach(lambda: True)
-        if not close or self.scanner.inside or not self._has_room:
-            return False
-        self._send(memoryview(close))
-        with trio.move_on_after(patience_seconds):
-            await self._flush()
-        return self._has_room
-
-    async def hear_close(self) -> None:
-        """Hear the source out, forwarding nothing: until its Close, its end of stream, or the caller's deadline."""
-        self.scanner.own_ping = None
-        self.scanner.lift_ceilings()
-        while self.ended not in {Ended.CLOSE, Ended.SOURCE_LOST}:
-            if self.ended in {Ended.ILLEGAL, Ended.TOO_BIG}:  # nobody knows where its frames begin
-                await linger(self.source, math.inf)
-                return
-            try:
-                size = self._receive(READ_BYTES)
-            except WOULD_BLOCK:
-                await trio.lowlevel.wait_readable(self.source)
-                continue
-            total = len(self._kept) + size
-            passed = self.scanner.scan(self._buffer, total)
-            self._kept = bytes(self._buffer[passed:total])
-            if self.scanner.found:
-                self.ended = OF_FOUND[self.scanner.found]
-
     async def _forward(self) -> Ended:
         while True:
             if self._unsent:
-                await self._flush()
+                await self.flush()
             elif self.ended:
                 return self.ended
             elif self._inserts and not self.scanner.inside:
-                self._send(memoryview(self._take_inserts()))
+                self.send(memoryview(self.take_inserts()))
             else:
                 await self._rest(self.step())
             if self.ended is Ended.TARGET_STUCK:
@@ -278,27 +250,32 @@ class Pump:
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
 
-    async def _pass_first(self, data: bytes) -> None:
-        """Pass what was read before there was a pump."""
+    async def _pass_first(self, data: bytes, budget: Budget | None) -> None:
         for at in range(0, len(data), READ_BYTES):
+            piece = data[at : at + READ_BYTES]
+            kept = self._restore()
+            self._buffer[kept : kept + len(piece)] = piece
+            self.bytes += len(piece)
+            self.pass_on(len(piece), budget)
+            while self._unsent and self.ended is not Ended.TARGET_STUCK:
+                await self.flush()
             if self.ended:
                 return
-            piece = data[at : at + READ_BYTES]
-            self.bytes += len(piece)
-            kept = len(self._kept)
-            self._buffer[:kept] = self._kept
-            self._buffer[kept : kept + len(piece)] = piece
-            self._pass_on(len(piece))
-            while self._unsent and self.ended is not Ended.TARGET_STUCK:
-                await self._flush()
 
-    def _receive(self, limit: int) -> int:
-        """Read up to ``limit`` bytes into the buffer, behind what was kept; 0 at the end of the stream."""
-        buffer = self._buffer
+    def _restore(self) -> int:
+        """Put what was kept back to where the next read goes; its length."""
         kept = len(self._kept)
-        if kept:
-            buffer[:kept] = self._kept
-            buffer = buffer[kept:]
+        self._buffer[:kept] = self._kept
+        return kept
+
+    def receive(self, limit: int) -> int:
+        """Read up to ``limit`` bytes into the buffer, behind what was kept; 0 at the end of the stream.
+
+        Raises one of ``WOULD_BLOCK`` where there is nothing to read.
+        """
+        buffer = self._buffer
+        if self._kept:
+            buffer = buffer[self._restore() :]
         try:
             size = self.source.recv_into(buffer, limit)
         except WOULD_BLOCK:
@@ -310,12 +287,17 @@ class Pump:
         self.bytes += size
         return size
 
-    def _pass_on(self, size: int) -> None:
-        """Scan and send what was kept and the ``size`` bytes that were read behind it."""
-        scanner, buffer, budget = self.scanner, self._buffer, self._budget
+    def pass_on(self, size: int, budget: Budget | None, *, forward: bool = True) -> None:
+        """Scan what was kept and the ``size`` bytes that were read behind it, and send what may pass.
+
+        What stands behind a frame that ends the direction is dropped.
+        """
+        scanner, buffer = self.scanner, self._buffer
         total = len(self._kept) + size
         if budget is not None:
-            budget.lend(scanner, self.heard_at)
+            messages, extras = budget.take_all(self.heard_at)
+            scanner.message_ceiling = scanner.messages + messages
+            scanner.extra_ceiling = scanner.extras + extras
         if self._inserts:
             at = 0
             out = bytearray()
@@ -323,20 +305,20 @@ class Pump:
                 at = scanner.inside
                 scanner.scan(buffer, at)
                 out += buffer[:at]
-                out += self._take_inserts()
+                out += self.take_inserts()
             self._pass_on_in_pieces(out, at, total)
         else:
             passed = scanner.scan(buffer, total)
             if scanner.found is Found.OWN_PONG:
                 self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
             else:
-                self._kept = bytes(buffer[passed:total]) if passed < total else b""
+                self._kept = bytes(buffer[passed:total]) if passed < total and not scanner.found else b""
                 if scanner.found:
                     self.ended = OF_FOUND[scanner.found]
-                if passed:
-                    self._send(buffer[:passed])
+                if passed and forward:
+                    self.send(buffer[:passed])
         if budget is not None:
-            budget.settle(scanner)
+            budget.put_back(scanner.message_ceiling - scanner.messages, scanner.extra_ceiling - scanner.extras)
 
     def _pass_on_in_pieces(self, out: bytearray, at: int, total: int) -> None:
         """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""
@@ -348,16 +330,20 @@ class Pump:
             if scanner.found is not Found.OWN_PONG:
                 break
             at += scanner.cut
-        self._kept = bytes(buffer[at:total])
+        self._kept = b""
         if scanner.found in OF_FOUND:
             self.ended = OF_FOUND[scanner.found]
-        self._send(memoryview(out))
+        else:
+            self._kept = bytes(buffer[at:total])
+        self.send(memoryview(out))
 
-    def _take_inserts(self) -> bytes:
+    def take_inserts(self) -> bytes:
+        """The frames of ours that are not sent yet."""
         inserts, self._inserts = self._inserts, b""
         return inserts
 
-    def _send(self, data: memoryview) -> None:
+    def send(self, data: memoryview) -> None:
+        """Send it, or what the target takes of it; the rest is for ``flush``."""
         try:
             sent = self.target.send(data)
         except WOULD_BLOCK:
@@ -367,9 +353,10 @@ class Pump:
             return
         if sent < len(data):
             self._unsent = memoryview(bytes(data[sent:]))
-            self._read_bytes = STALLED_READ_BYTES
+            self._most_bytes = STALLED_READ_BYTES
+            self._read_bytes = min(self._read_bytes, STALLED_READ_BYTES)
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         """Send what is unsent. A target that takes nothing for the write timeout is stuck."""
         self.blocked = True
         try:
@@ -380,24 +367,7 @@ class Pump:
                     self.ended = Ended.TARGET_STUCK
                     return
                 unsent, self._unsent = self._unsent, memoryview(b"")
-                self._send(unsent)
+                self.send(unsent)
         finally:
             self.blocked = False
-
-    async def _reach(self, at_boundary: Callable[[], bool]) -> bool:
-        """Forward up to the end of a frame where ``at_boundary`` holds; whether there is one."""
-        while True:
-            await self._flush()
-            if not self._has_room:
-                return False
-            if not self.scanner.inside and at_boundary():
-                return True
-            if self.ended:
-                return False
-            try:
-                # Not a byte further than this frame, or than the next two bytes of a header: their number is even.
-                size = self._receive(min(self.scanner.inside or 2, READ_BYTES))
-            except WOULD_BLOCK:
-                await trio.lowlevel.wait_readable(self.source)
-            else:
-                self._pass_on(size)
+            self.heard_at = trio.current_time()  # who was not read was not silent

@@ -72,8 +72,8 @@ class Reactor:
     def add(self, pump: Pumping) -> None:
         """Call it whenever its source has become readable. What is readable already counts."""
         fd = pump.fileno()
-        self._pumps[fd] = pump
         self._epoll.register(fd, self._readable)
+        self._pumps[fd] = pump
 
     def remove(self, pump: Pumping) -> None:
         """Never call it again. Its socket must still be open."""

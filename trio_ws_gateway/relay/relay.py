@@ -8,6 +8,8 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 import math
 import os
 import socket
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 
 import trio
 from attrs import frozen
@@ -16,6 +18,7 @@ from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.protocols.base import Greeting, Walker
+from trio_ws_gateway.relay.goodbye import conclude, hear_out
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
@@ -48,7 +51,6 @@ class Side:
         self.walker = walker  # follows the packets that it is sent
         self.masked = masked  # frames toward it are
         self.pinged_at = -math.inf
-        self._unanswered_seen = (0, 0)
 
     def heard_at(self, now: float) -> float:
         """When it was last heard. A side that is not read, because the other takes nothing, is not silent."""
@@ -59,14 +61,6 @@ class Side:
             self.hears.scanner.own_ping = os.urandom(8)
         self.says.insert(build_frame(PING, self.hears.scanner.own_ping, masked=self.masked))
         self.pinged_at = trio.current_time()
-
-    @property
-    def owes_a_pong(self) -> bool:
-        """A ping was passed on to it since it last answered one."""
-        pings, pongs = self.says.scanner.ping_passed, self.hears.scanner.pong_passed
-        if pongs > self._unanswered_seen[1]:
-            self._unanswered_seen = (pings, pongs)
-        return pings > self._unanswered_seen[0]
 
     def at_packet_boundary(self) -> bool:
         return self.walker is None or self.walker.at_boundary
@@ -105,10 +99,8 @@ class Relay:
             source: socket.socket,
             target: socket.socket,
             walker: Walker | None,
-            *,
-            opening: bytes = b"",
-            ahead: bytes,
-            budget: Budget | None = None,
+            first: Iterable[tuple[bytes, Budget | None]],
+            budget: Budget | None,
         ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
@@ -122,20 +114,22 @@ class Relay:
                 scanner,
                 buffer=terms.buffer,
                 write_timeout_seconds=terms.write_timeout_seconds,
-                opening=opening,
-                ahead=ahead,
+                first=first,
                 budget=budget,
                 reactor=terms.reactor,
             )
 
-        self.to_upstream = pump(client, upstream, to_upstream, opening=opening, ahead=from_client, budget=budget)
-        self.to_client = pump(upstream, client, to_client, ahead=from_upstream)
+        first = ((opening, None), (from_client, budget))
+        self.to_upstream = pump(client, upstream, to_upstream, first, budget)
+        self.to_client = pump(upstream, client, to_client, ((from_upstream, None),), None)
+        self.to_upstream.scanner.peer = self.to_client.scanner
+        self.to_client.scanner.peer = self.to_upstream.scanner
         self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
         self.upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
 
     @property
     def welcomed(self) -> bool:
-        """The upstream's first answer has passed to the client."""
+        """The upstream has answered the client: by its packets where those are followed, else by its first byte."""
         walker = self.client.walker
         return walker.welcomed if walker is not None else self.to_client.bytes > 0
 
@@ -157,20 +151,28 @@ class Relay:
 
     async def run(self) -> Cause:
         """Relay until there is a cause to end; both sides have been told by then, or could not be."""
-        try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read)
-                    nursery.start_soon(self._write)
-                    await self._keep_time()
-        except Exception as fault:  # ends this session only; whoever runs it logs it
-            self.cause, self.fault = Cause.FAULT, fault
+        await self._guarded(self._forward)
         self.cause = self.cause or self._likely
         if self.cause.row.close is not None:
-            await self._say_goodbye(self.cause)
+            await self._guarded(partial(self._say_goodbye, self.cause))
         elif self.cause is Cause.CLOSED_BY_CLIENT and self.to_client.ended is Ended.SOURCE_LOST:
             await self._answer_close()
         return self.cause
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+        """A mistake of ours ends this session and no other; whoever runs it logs it."""
+        try:
+            await work()
+        except Exception as fault:
+            self.fault = fault
+            self.cause = self.cause or Cause.FAULT
+
+    async def _forward(self) -> None:
+        with self._scope:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._read)
+                nursery.start_soon(self._write)
+                await self._keep_time()
 
     async def _read(self) -> None:
         match await self.to_upstream.run():
@@ -220,11 +222,12 @@ class Relay:
 
     async def _keep_time(self) -> None:
         pace = self._terms.pace
-        messages, data_at = 0, trio.current_time()
+        progress, data_at = None, trio.current_time()
         while True:
             now = trio.current_time()
-            if (passed := self.to_upstream.messages + self.to_client.messages) != messages:
-                messages, data_at = passed, max(self.client.heard_at(now), self.upstream.heard_at(now))
+            passed = (self.to_upstream.scanner.progress, self.to_client.scanner.progress)
+            if passed != progress:
+                progress, data_at = passed, max(self.client.heard_at(now), self.upstream.heard_at(now))
             again_at = data_at + pace.data_idle_seconds
             if now >= again_at:
                 self.end(Cause.IDLE, "no data")
@@ -236,7 +239,7 @@ class Relay:
                     now,
                     heard_at=side.heard_at(now),
                     pinged_at=side.pinged_at,
-                    may_ping=not side.owes_a_pong,
+                    may_ping=not side.hears.scanner.owes_a_pong,
                 )
                 if seen.due is Due.IDLE:
                     self.end(Cause.IDLE, side.name)
@@ -248,7 +251,7 @@ class Relay:
     async def _answer_close(self) -> None:
         """The client has said Close to an upstream that is gone: answer in its place."""
         close = close_frame(1000, masked=False)
-        await self.to_client.conclude(close, b"", lambda: True, self._terms.control_timeout_seconds)
+        await conclude(self.to_client, close, b"", lambda: True, self._terms.control_timeout_seconds)
 
     async def _say_goodbye(self, cause: Cause) -> None:
         """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
@@ -258,7 +261,7 @@ class Relay:
 
         async def tell(side: Side, words: bytes, close: bytes) -> None:
             patience = self._terms.control_timeout_seconds
-            if await side.says.conclude(close, words, side.at_packet_boundary, patience):
+            if await conclude(side.says, close, words, side.at_packet_boundary, patience):
                 told.add(side)
 
         async with trio.open_nursery() as nursery:
@@ -267,4 +270,4 @@ class Relay:
         with trio.move_on_after(self._terms.close_timeout_seconds):
             async with trio.open_nursery() as nursery:
                 for side in told:
-                    nursery.start_soon(side.hears.hear_close)
+                    nursery.start_soon(hear_out, side.hears)

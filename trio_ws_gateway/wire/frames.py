@@ -106,8 +106,9 @@ class FrameScanner:
         "message_ceiling",
         "messages",
         "own_ping",
-        "ping_passed",
-        "pong_passed",
+        "peer",
+        "pings",
+        "pings_answered",
         "walker",
     )
 
@@ -136,11 +137,22 @@ class FrameScanner:
         self.detail = ""
         self.cut = 0  # after OWN_PONG: how many bytes to leave out
         self.own_ping: bytes | None = None  # payload of the pings that the gateway sends to this side
-        self.ping_passed = 0  # how many
-        self.pong_passed = 0
+        self.peer: FrameScanner | None = None  # of the other direction
+        self.pings = 0  # that passed
+        self.pings_answered = 0  # how many pings of the peer's had passed when the last pong did
 
     def lift_ceilings(self) -> None:
         self.message_ceiling = self.extra_ceiling = NO_LIMIT
+
+    @property
+    def owes_a_pong(self) -> bool:
+        """This direction's sender has not answered the latest ping that passed to it (RFC 6455 5.5.3)."""
+        return self.peer is not None and self.peer.pings > self.pings_answered
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """Changes whenever data passes, in however long a message; control frames do not count."""
+        return self.messages, self._message_bytes, self.inside
 
     @property
     def fragmented(self) -> bool:
@@ -240,7 +252,7 @@ class FrameScanner:
         """Note a whole control frame; what it is found to be, if the scan must stop for it."""
         opcode = view[at] & 0x0F
         if opcode == PING:
-            self.ping_passed += 1
+            self.pings += 1
             return None
         body = bytes(view[payload : payload + length])
         if self._masked:
@@ -251,7 +263,8 @@ class FrameScanner:
         if body == self.own_ping:
             self.cut = payload + length - at
             return self._stop(Found.OWN_PONG, "")
-        self.pong_passed += 1
+        if self.peer is not None:
+            self.pings_answered = self.peer.pings
         return None
 
 

@@ -1,0 +1,74 @@
+"""The end of one direction, once its pump has stopped: the last words to its target, and hearing its source out.
+
+Words of ours need a boundary in the stream that the target has heard so far, so a little more may
+have to be forwarded; never a byte more than that. Every wait here is bounded, by the caller or here.
+"""
+
+from collections.abc import Callable
+
+import trio
+
+from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.relay.pump import READ_BYTES, SMALL_READ_BYTES, Ended, Pump
+
+OUT_OF_STEP = {Ended.ILLEGAL, Ended.TOO_BIG, Ended.TOO_MANY}  # nobody knows where the source's next frame begins
+HEARD_OUT = {Ended.CLOSE, Ended.SOURCE_LOST}
+
+
+async def conclude(
+    pump: Pump, close: bytes, words: bytes, at_packet_boundary: Callable[[], bool], patience_seconds: float
+) -> bool:
+    """Say the last words to the pump's target; whether ``close`` was said.
+
+    ``words`` is a data frame, so it needs the end of a message and of the protocol's packet; ``close`` needs
+    the end of a frame. What has not found its boundary after ``patience_seconds`` is not said.
+    """
+    pump.take_inserts()
+    if pump.ended is Ended.CLOSE:
+        return False  # the source has had its own last word
+    with trio.move_on_after(patience_seconds):
+        if words and await _reach(pump, lambda: not pump.scanner.fragmented and at_packet_boundary()):
+            pump.send(memoryview(words))
+        await _reach(pump, lambda: True)
+    if not close or pump.scanner.inside or not pump.has_room:
+        return False
+    pump.send(memoryview(close))
+    with trio.move_on_after(patience_seconds):
+        await pump.flush()
+    return pump.has_room
+
+
+async def hear_out(pump: Pump) -> None:
+    """Read the pump's source on, forwarding nothing: to its Close, its end of stream, or the caller's deadline."""
+    pump.scanner.own_ping = None
+    pump.scanner.lift_ceilings()
+    while pump.ended not in HEARD_OUT:
+        if pump.ended in OUT_OF_STEP:
+            await linger(pump.source)
+            return
+        size = await _read(pump, SMALL_READ_BYTES)
+        pump.pass_on(size, None, forward=False)
+
+
+async def _reach(pump: Pump, at_boundary: Callable[[], bool]) -> bool:
+    """Forward up to the end of a frame where ``at_boundary`` holds; whether there is one."""
+    while True:
+        await pump.flush()
+        if not pump.has_room:
+            return False
+        if not pump.scanner.inside and at_boundary():
+            return True
+        if pump.ended:
+            return False
+        # Not a byte further than this frame, or than the next two bytes of a header: their number is even.
+        size = await _read(pump, min(pump.scanner.inside or 2, READ_BYTES))
+        pump.pass_on(size, None)
+
+
+async def _read(pump: Pump, limit: int) -> int:
+    await trio.lowlevel.checkpoint()  # a source that is always readable must not hold the loop, nor outlive a deadline
+    while True:
+        try:
+            return pump.receive(limit)
+        except WOULD_BLOCK:
+            await trio.lowlevel.wait_readable(pump.source)
