@@ -17,17 +17,17 @@ class Registry:
     """``adapters``: the order in which they are asked; one that takes everything comes last."""
 
     def __init__(self, adapters: Iterable[Adapter]) -> None:
-        self._adapters = tuple(adapters)
+        self.adapters = tuple(adapters)
 
     @property
     def protocols(self) -> tuple[str, ...]:
         """The names of all adapters."""
-        return tuple(adapter.name for adapter in self._adapters)
+        return tuple(adapter.name for adapter in self.adapters)
 
     def adapter_for(self, offered: Sequence[str]) -> Adapter | None:
         """The adapter of the first offered subprotocol that belongs to one."""
         for name in offered:
-            for adapter in self._adapters:
+            for adapter in self.adapters:
                 if name in adapter.subprotocols:
                     return adapter
         return None
@@ -39,7 +39,7 @@ class Registry:
         or ``BAD_FIRST_MESSAGE`` where none takes it.
         """
         surely = self.adapter_for(opening.offered)
-        for adapter in self._adapters if surely is None else (surely,):
+        for adapter in self.adapters if surely is None else (surely,):
             answer = adapter.recognise(opening)
             if answer is Verdict.MORE:
                 return None
