@@ -135,7 +135,7 @@ class Metrics:
         self.active_sessions = Gauge("ws_active_sessions", "Sessions being relayed.", registry=self.registry)
         self.duration = Histogram(
             "ws_connection_duration_seconds",
-            "How long sessions lasted, from their upgrade request.",
+            "How long sessions lasted, from their acceptance.",
             buckets=DURATION_BUCKETS,
             registry=self.registry,
         )
