@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from trio_ws_gateway.config import kinds
-from trio_ws_gateway.config.kinds import ASYMMETRIC_ALGORITHMS, Kind, choice
+from trio_ws_gateway.config.kinds import Kind, choice
+from trio_ws_gateway.wire import jwa
 
 
 @pytest.mark.parametrize(
@@ -24,7 +25,7 @@ from trio_ws_gateway.config.kinds import ASYMMETRIC_ALGORITHMS, Kind, choice
         (kinds.BOOLEAN, "0", False),
         (kinds.BOOLEAN, "No", False),
         (kinds.TEXTS, " a ,b,, c d,", ("a", "b", "c d")),
-        (kinds.ALGORITHMS, ",".join(ASYMMETRIC_ALGORITHMS), ASYMMETRIC_ALGORITHMS),
+        (kinds.ALGORITHMS, ",".join(jwa.ALGORITHMS), jwa.ALGORITHMS),
         (kinds.ORIGINS, "https://A.example, *.b.example", ("https://a.example", "*.b.example")),
         (kinds.HTTP_URL, "http://[::1]:8080/certs?a=b", "http://[::1]:8080/certs?a=b"),
         (kinds.ISSUER, "https://id.example.com/", "https://id.example.com/"),
@@ -78,6 +79,11 @@ def test_value_is_read(kind: Kind[Any], text: str, value: object) -> None:
         (kinds.HTTP_URL, "https://id.example.com:0/", "has port 0"),
         (kinds.HTTP_URL, "https://a:b@id.example.com/", "holds a user name"),
         (kinds.HTTP_URL, "https://id.example.com/#certs", "has a fragment"),
+        (kinds.HTTP_URL, "https://[v1.a]/", "has no valid IPv6 address"),
+        (kinds.HTTP_URL, "https://id..example.com/", "has no valid host name"),
+        (kinds.HTTP_URL, "https://256.1.1.1/", "has no valid IPv4 address"),
+        (kinds.HTTP_URL, f"https://{'ä' * 64}.example/", "has a host name that IDNA does not allow"),
+        (kinds.ISSUER, "https://[v1.a]/", "has no valid IPv6 address"),
         (kinds.ISSUER, "https://id.example.com/?realm=a", "has a query"),
         (kinds.REDIS_URL, "redis", "is not a Redis URL"),
         (kinds.REDIS_URL, "redis://a b", "is not a Redis URL"),

@@ -7,7 +7,7 @@ Knows nothing of tokens, nor of where the document came from.
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from attrs import field, frozen
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -15,18 +15,12 @@ from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 from joserfc.util import urlsafe_b64decode
 
+from trio_ws_gateway.wire.jwa import EC, OKP, RSA
+
 
 class BadKeySet(ValueError):
     """The document is no JWKS, or none of its keys can be used."""
 
-
-RSA: Final = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
-EC: Final = {"P-256": ("ES256",), "P-384": ("ES384",), "P-521": ("ES512",)}
-# RFC 9864 gives each curve a name of its own beside the older, common one; they are the same signature.
-OKP: Final = {"Ed25519": ("EdDSA", "Ed25519"), "Ed448": ("EdDSA", "Ed448")}
-
-SUPPORTED_ALGORITHMS: Final = frozenset({*RSA, *sum(EC.values(), ()), *sum(OKP.values(), ())})
-"""Public-key signatures only: with HMAC, whoever can verify can also forge."""
 
 MIN_RSA_BITS = 2048  # RFC 7518 3.3
 

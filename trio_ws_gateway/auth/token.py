@@ -14,7 +14,8 @@ from joserfc.jws import JWSRegistry
 from joserfc.util import urlsafe_b64decode
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.auth.keys import OKP, SUPPORTED_ALGORITHMS, KeySet, PublicKey
+from trio_ws_gateway.auth.keys import KeySet, PublicKey
+from trio_ws_gateway.wire.jwa import ALGORITHMS, OKP
 
 
 class TokenError(Exception):
@@ -47,8 +48,8 @@ TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application
 
 
 def _checked_algorithms(_: object, attribute: "Attribute[tuple[str, ...]]", algorithms: tuple[str, ...]) -> None:
-    if not algorithms or not SUPPORTED_ALGORITHMS.issuperset(algorithms):
-        raise ValueError(f"{attribute.name} must be some of {', '.join(sorted(SUPPORTED_ALGORITHMS))}")
+    if not algorithms or not set(ALGORITHMS).issuperset(algorithms):
+        raise ValueError(f"{attribute.name} must be some of {', '.join(ALGORITHMS)}")
 
 
 def _with_both_names(algorithms: Iterable[str]) -> frozenset[str]:

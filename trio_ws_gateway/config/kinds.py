@@ -12,14 +12,10 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_origin
+from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_host, checked_origin, host_and_port
+from trio_ws_gateway.wire import jwa
 
 T = TypeVar("T")
-
-ASYMMETRIC_ALGORITHMS = (
-    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
-    *("ES256", "ES384", "ES512", "EdDSA"),
-)
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110 5.6.2
 _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false", "0", "no", "off"), False)
@@ -83,7 +79,7 @@ def _algorithms(text: str) -> tuple[str, ...]:
             raise ValueError(
                 "allows an HMAC algorithm: its key is a secret, and with a public key in its place anybody can forge"
             )
-        if name not in ASYMMETRIC_ALGORITHMS:
+        if name not in jwa.ALGORITHMS:
             raise ValueError("names an unknown algorithm")
     return _some(items(text))
 
@@ -108,6 +104,7 @@ def _http_url(text: str) -> str:
         raise ValueError("holds a user name or password")
     if "#" in text:
         raise ValueError("has a fragment (#...)")
+    checked_host(host_and_port(parts.netloc)[0])
     return text
 
 
@@ -213,9 +210,7 @@ HTTP_URL = Kind("URL", _http_url, "a URL such as https://id.example.com/certs")
 ISSUER = Kind("URL", _issuer, "the issuer's URL, such as https://id.example.com/realms/robots")
 WEBSOCKET_URL = Kind("WebSocket URL", WebSocketUrl.parse, "a URL such as ws://broker:15675/ws or wss://broker/ws")
 REDIS_URL = Kind("Redis URL", _redis_url, "redis://, rediss:// or unix:// and an address, such as redis://redis:6379/0")
-ALGORITHMS = Kind(
-    "list", _algorithms, f"a comma-separated list out of {', '.join(ASYMMETRIC_ALGORITHMS)}", nothing=_NO_TEXTS
-)
+ALGORITHMS = Kind("list", _algorithms, f"a comma-separated list out of {', '.join(jwa.ALGORITHMS)}", nothing=_NO_TEXTS)
 ORIGINS = Kind(
     "list of origins",
     _origins,

@@ -63,7 +63,7 @@ class WebSocketUrl:
             raise ValueError("holds a user name or password")
         if "#" in text:
             raise ValueError("has a fragment (#...), which RFC 6455 forbids")
-        host, _, port = _host_and_port(parts.netloc)
+        host, _, port = host_and_port(parts.netloc)
         target = (parts.path or "/") + (f"?{parts.query}" if "?" in text else "")
         if not target.isascii():
             raise ValueError("has a character that must be percent-encoded")
@@ -127,7 +127,7 @@ def checked_origin(text: str) -> str:
     if scheme not in ("http", "https") and (separator or not authority.startswith("*.")):
         raise ValueError("has an origin that begins with neither http:// nor https://")
     star = "*." if authority.startswith("*.") else ""
-    host, colon, port = _host_and_port(authority.removeprefix("*."))
+    host, colon, port = host_and_port(authority.removeprefix("*."))
     if star and host.startswith("["):
         raise ValueError("has a wildcard before an IP address")
     host = bracketed(checked_host(host))
@@ -182,7 +182,7 @@ def bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _host_and_port(netloc: str) -> tuple[str, str, str]:
+def host_and_port(netloc: str) -> tuple[str, str, str]:
     """``host:port`` cut at the colon that is not inside brackets."""
     head, bracket, tail = netloc.rpartition("]")
     host, colon, port = tail.partition(":")
