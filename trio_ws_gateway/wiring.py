@@ -30,7 +30,7 @@ from trio_ws_gateway.wire.frames import NO_LIMIT
 
 
 def key_source(settings: Settings) -> KeySource | None:
-    """Where keys come from; ``None`` where nobody's token is checked. Raises ``BadSettings`` for a URL that will not do."""
+    """Where keys come from; ``None`` where nobody's token is checked. Raises ``BadSettings``."""
     if settings.jwks_url is None and settings.oidc_issuer is None:
         return None
     name, discovers = ("OIDC_ISSUER", True) if settings.jwks_url is None else ("JWKS_URL", False)

@@ -17,6 +17,7 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock
 
 from tests.oidc_provider import Answer, OidcProvider, write_certificate
+from trio_ws_gateway.auth import jwks
 from trio_ws_gateway.auth.jwks import DOCUMENT_MAX_BYTES, KeySource
 
 RS256 = ("RS256",)
@@ -77,6 +78,39 @@ def test_one_source(url: str | None) -> None:
         KeySource(algorithms=RS256, jwks_url=url, issuer=url)
 
 
+@pytest.mark.parametrize("host", ["[v1.a]", "xn--a", "\N{SNOWMAN}.example"])
+@pytest.mark.parametrize("name", ["jwks_url", "issuer"])
+def test_host_that_nobody_has(name: str, host: str) -> None:
+    """A URL whose host httpx would refuse later is refused at once."""
+    urls: dict[str, str] = {name: f"https://{host}/"}
+    with pytest.raises(ValueError, match=r"IDNA|odepoint|IPv6|label"):
+        KeySource(algorithms=RS256, jwks_url=urls.get("jwks_url"), issuer=urls.get("issuer"))
+
+
+async def test_what_nobody_thought_of(
+    provider: OidcProvider, mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any error of a refresh is a failure like others: logged with its traceback, tried again, and the keys stay."""
+    async with running(from_url(provider)) as source:
+        await until(lambda: source.ready)
+
+        def fail(*_: object) -> None:
+            raise ZeroDivisionError("of the parser")
+
+        with capture_logs() as lines, monkeypatch.context() as patch:
+            patch.setattr(jwks, "parse_key_set", fail)
+            mock_clock.jump(TTL)
+            await until(lambda: lines)
+        [line] = lines
+        assert (line["event"], line["reason"]) == ("keys not fetched", "ZeroDivisionError")
+        assert repr(line["exc_info"]) == "ZeroDivisionError('of the parser')"
+        assert (line["next_try_seconds"] <= 1, line["serving"]) == (True, "the last good keys")
+        assert kids(source) == (provider.kid,)
+        rotated = provider.rotate()
+        mock_clock.jump(1)
+        await until(lambda: kids(source) == (rotated,))
+
+
 async def test_ready_with_the_first_keys(provider: OidcProvider, mock_clock: MockClock) -> None:
     """The source starts at once, is ready when it has keys, and knows how old they are."""
     provider.stall()
@@ -121,6 +155,7 @@ async def test_issuer_is_compared_exactly(provider: OidcProvider, slash: str) ->
         (b'{"issuer":"ISSUER"}', "its jwks_uri is not an http or https URL"),
         (b'{"issuer":"ISSUER","jwks_uri":7}', "its jwks_uri is not a URL"),
         (b'{"issuer":"ISSUER","jwks_uri":"http://[::1"}', "its jwks_uri is not a URL"),
+        (b'{"issuer":"ISSUER","jwks_uri":"https://xn--a/"}', "its jwks_uri is not a URL"),
         (b'{"issuer":"ISSUER","jwks_uri":"file:///etc/passwd"}', "its jwks_uri is not an http or https URL"),
         (b'{"issuer":"ISSUER","jwks_uri":"https:///jwks"}', "its jwks_uri is not an http or https URL"),
     ],
@@ -370,6 +405,8 @@ async def test_redirect_to_no_url(provider: OidcProvider) -> None:
     """A redirect to what is no URL is a failure like any other."""
     provider.answers[provider.jwks_path] = to("http://[::1")
     assert (await failure(from_url(provider)))["reason"].startswith("RemoteProtocolError: Invalid URL")
+    provider.answers[provider.jwks_path] = to("https://xn--a/")
+    assert (await failure(from_url(provider)))["reason"].startswith("InvalidCodepoint: ")
 
 
 async def test_no_http_at_all(mock_clock: MockClock) -> None:

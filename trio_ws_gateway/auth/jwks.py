@@ -27,6 +27,7 @@ class FetchFailed(Exception):
         self.url = _public(url)
 
 
+DISCOVERY_PATH = "/.well-known/openid-configuration"
 DOCUMENT_SECONDS = 5.0  # for one document, redirects and all; discovery needs two documents
 DOCUMENT_MAX_BYTES = 1024 * 1024
 MAX_REDIRECTS = 3
@@ -39,7 +40,7 @@ LAST_RETRY_SECONDS = 60.0
 
 
 class KeySource:
-    """The provider's current keys. Give it either ``jwks_url`` or ``issuer``.
+    """The provider's current keys. Give it either ``jwks_url`` or ``issuer``; ``ValueError`` where that is no URL.
 
     Nothing happens until ``run`` runs; it belongs in the caller's nursery and ends by cancellation.
     """
@@ -54,8 +55,9 @@ class KeySource:
     ) -> None:
         if (jwks_url is None) == (issuer is None):
             raise ValueError("either jwks_url or issuer")
-        self._jwks_url = httpx.URL(jwks_url or "")  # from an issuer: what it said last, empty until then
+        self._jwks_url = _url(jwks_url or "")  # from an issuer: what it said last, empty until then
         self._issuer = issuer
+        self._discovery_url = None if issuer is None else _url(issuer.rstrip("/") + DISCOVERY_PATH)
         self._algorithms = algorithms
         self._ttl_seconds = ttl_seconds
         self._current: KeySet | None = None
@@ -116,20 +118,24 @@ class KeySource:
             url = await self._find_jwks(client)
             keys = await self._fetch_keys(client, url)
         except FetchFailed as failure:
-            self._failures += 1
-            pause_seconds = self._pause_seconds()
-            log.warning(
-                "keys not fetched",
-                url=failure.url,
-                reason=str(failure),
-                next_try_seconds=round(pause_seconds, 1),
-                serving="the last good keys" if self.ready else "nobody: there are no keys yet",
-            )
-            return pause_seconds
+            return self._failed(url=failure.url, reason=str(failure))
+        except Exception as error:  # whatever it is: no session ends for what a provider says
+            return self._failed(reason=type(error).__name__, exc_info=error)
         if self._current is None or self._failures or self._current.kids != keys.kids:
             log.info("keys fetched", url=_public(url), kids=keys.kids)
         self._current, self._fetched_at, self._failures = keys, trio.current_time(), 0
         return self._pause_seconds()
+
+    def _failed(self, **facts: object) -> float:
+        self._failures += 1
+        pause_seconds = self._pause_seconds()
+        log.warning(
+            "keys not fetched",
+            **facts,
+            next_try_seconds=round(pause_seconds, 1),
+            serving="the last good keys" if self.ready else "nobody: there are no keys yet",
+        )
+        return pause_seconds
 
     def _pause_seconds(self) -> float:
         """Spread, so that many gateways do not ask in step."""
@@ -141,9 +147,9 @@ class KeySource:
 
     async def _find_jwks(self, client: httpx.AsyncClient) -> httpx.URL:
         """Ask the issuer each time, for its keys may move; where it does not say, they are where they were."""
-        if self._issuer is not None:
+        if self._issuer is not None and self._discovery_url is not None:
             try:
-                self._jwks_url = await _discover(client, self._issuer)
+                self._jwks_url = await _discover(client, self._discovery_url, self._issuer)
             except FetchFailed as failure:
                 if not self._jwks_url.host:
                     raise
@@ -157,9 +163,8 @@ class KeySource:
             raise FetchFailed(url, str(error)) from None
 
 
-async def _discover(client: httpx.AsyncClient, issuer: str) -> httpx.URL:
+async def _discover(client: httpx.AsyncClient, url: httpx.URL, issuer: str) -> httpx.URL:
     """The ``jwks_uri`` of the issuer's metadata (OpenID Connect Discovery 4)."""
-    url = httpx.URL(issuer.rstrip("/") + "/.well-known/openid-configuration")
     document = await _fetch(client, url)
     try:
         metadata: Any = json.loads(document)
@@ -170,8 +175,8 @@ async def _discover(client: httpx.AsyncClient, issuer: str) -> httpx.URL:
     if metadata.get("issuer") != issuer:  # RFC 8414 3.3: else one tenant of a provider could speak for another
         raise FetchFailed(url, "it speaks for another issuer than the configured one")
     try:
-        jwks_url = httpx.URL(metadata.get("jwks_uri", ""))
-    except (httpx.InvalidURL, TypeError):
+        jwks_url = _url(metadata.get("jwks_uri", ""))
+    except (ValueError, TypeError):
         raise FetchFailed(url, "its jwks_uri is not a URL") from None
     if jwks_url.scheme not in ("http", "https") or not jwks_url.host:
         raise FetchFailed(url, "its jwks_uri is not an http or https URL")
@@ -195,7 +200,7 @@ async def _fetch(client: httpx.AsyncClient, url: httpx.URL) -> bytes:
             raise FetchFailed(start, f"more than {MAX_REDIRECTS} redirects")
     except trio.TooSlowError:
         raise FetchFailed(start, f"not answered within {DOCUMENT_SECONDS:g} s") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # UnicodeError: of a host that is no good IDNA
         raise FetchFailed(start, f"{type(error).__name__}: {_reason(error)}") from None
 
 
@@ -222,6 +227,16 @@ def _redirected(url: httpx.URL, location: str) -> httpx.URL:
     if not (secure or plain):
         raise FetchFailed(url, "redirected to another host, or out of https")
     return target
+
+
+def _url(text: str) -> httpx.URL:
+    """Raises ``ValueError``. httpx looks at an A-label (IDNA) only when asked for its host, and then raises that."""
+    try:
+        url = httpx.URL(text)
+        _ = url.host
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from None
+    return url
 
 
 def _reason(error: BaseException) -> str:
