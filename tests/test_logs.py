@@ -1,8 +1,16 @@
 """Log lines: one JSON object or one line each, and never a token in any of them."""
 
+import errno
+import fcntl
 import io
 import json
-from collections.abc import Callable
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NoReturn
 
 import httpx
@@ -12,6 +20,7 @@ import structlog
 from trio_ws_gateway import logs
 from trio_ws_gateway.logs import without_tokens
 
+PAGE = 4096
 TOKEN = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyb2JvdC03In0.c2lnbmF0dXJl"
 SPACED = "ewogICJhbGciOiAibm9uZSIKfQ.eyJzdWIiOiJyb2JvdC03In0."
 ENCRYPTED = "eyJhbGciOiJkaXIifQ..aXYtaXY.Y2lwaGVydGV4dA.dGFn"
@@ -115,27 +124,109 @@ def test_numbers_stay_numbers(value: object) -> None:
     assert without_tokens(value) is value
 
 
-class Broken(io.StringIO):
-    """A pipe that nobody reads any more."""
-
-    def write(self, text: str) -> int:
-        raise BrokenPipeError(32, "Broken pipe")
-
-    def flush(self) -> None:
-        raise OSError(28, "No space left on device")
-
-
-def test_log_that_cannot_be_written() -> None:
-    """A full disk or a broken pipe costs the line and nothing else."""
-    logs.configure(format="json", level="info", file=Broken())
-    structlog.get_logger().info("event")
+@contextmanager
+def pipe() -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe that holds one page; the reading end first."""
+    reading, writing = os.pipe()
+    try:
+        fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, PAGE)
+        yield reading, writing
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
-def test_text_that_the_file_cannot_encode() -> None:
-    """A line that the terminal's encoding cannot say is lost, and the next one is not."""
-    octets = io.BytesIO()
-    logs.configure(format="console", level="info", file=io.TextIOWrapper(octets, encoding="ascii"))
-    structlog.get_logger().info("größer")
-    structlog.get_logger().info("greater")
-    assert b"greater" in octets.getvalue()
-    assert octets.getvalue().count(b"\n") == 1
+def logger_to(outlet: logs.Outlet) -> structlog.typing.FilteringBoundLogger:
+    logs.configure(format="json", level="info", file=outlet)
+    log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+    return log
+
+
+def read_until(reading: int, last: str) -> list[dict[str, Any]]:
+    """The lines of a pipe up to that event."""
+    octets = b""
+    while not (octets.endswith(b"\n") and json.loads(octets.splitlines()[-1])["event"] == last):
+        octets += os.read(reading, PAGE)
+    return [json.loads(line) for line in octets.splitlines()]
+
+
+def test_lines_stay_in_order() -> None:
+    """All lines are written, in their order, before the outlet's block ends; then its thread is gone."""
+    before = threading.enumerate()
+    with tempfile.TemporaryFile() as file:
+        with logs.Outlet(file.fileno()) as outlet:
+            log = logger_to(outlet)
+            for number in range(1000):
+                log.info("event", number=number)
+        assert threading.enumerate() == before
+        file.seek(0)
+        assert [json.loads(line)["number"] for line in file] == list(range(1000))
+
+
+def test_reader_that_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nobody reads nothing waits: lines are kept up to a bound, the rest is counted, and said when all flows."""
+    monkeypatch.setattr(logs, "MAX_WAITING_BYTES", 10 * PAGE)
+    with pipe() as (reading, writing), logs.Outlet(writing) as outlet:
+        log = logger_to(outlet)
+        for number in range(2000):
+            log.info("event", number=number)
+        *kept, notice = read_until(reading, "log lines lost")
+        assert [line["number"] for line in kept] == list(range(len(kept)))
+        assert (notice["level"], notice["lines"] + len(kept)) == ("error", 2000)
+        assert len(kept) * 90 > 10 * PAGE
+        log.info("after")
+        assert len(read_until(reading, "after")) == 1
+
+
+def test_reader_that_never_wakes() -> None:
+    """A process whose log is stuck comes to its end all the same, and with its own status."""
+    program = """
+import sys
+from trio_ws_gateway import logs
+logs.LAST_LINES_SECONDS = 0.05
+with logs.Outlet(sys.stdout.fileno()) as outlet:
+    outlet.write("x" * 1_000_000)
+sys.exit(7)
+"""
+    with pipe() as (_, writing):
+        assert subprocess.run([sys.executable, "-c", program], stdout=writing, timeout=20, check=False).returncode == 7
+
+
+def test_reader_that_is_gone() -> None:
+    """A broken pipe costs lines and nothing else."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        with logs.Outlet(writing) as outlet:
+            logger_to(outlet).info("event")
+    finally:
+        os.close(writing)
+
+
+def test_disk_that_was_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a full disk has cost is said when there is room again."""
+    write, tried = os.write, threading.Event()
+
+    def full(_descriptor: int, _octets: memoryview) -> int:
+        tried.set()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with pipe() as (reading, writing), logs.Outlet(writing) as outlet:
+        log = logger_to(outlet)
+        monkeypatch.setattr(os, "write", full)
+        log.info("lost")
+        assert tried.wait(5)
+        monkeypatch.setattr(os, "write", write)
+        log.info("after")
+        assert [(line["event"], line.get("lines")) for line in read_until(reading, "log lines lost")] == [
+            ("after", None),
+            ("log lines lost", 1),
+        ]
+
+
+def test_text_that_is_no_utf_8() -> None:
+    """What cannot be encoded is escaped, not lost."""
+    with pipe() as (reading, writing), logs.Outlet(writing) as outlet:
+        logs.configure(format="console", level="info", file=outlet)
+        structlog.get_logger().info("größer\udcff")
+        assert "größer\\udcff" in os.read(reading, PAGE).decode()

@@ -45,11 +45,12 @@ def serve(config: Path | None, env_file: Path | None) -> None:
     try:
         loaded = _load(config, env_file)
         settings = loaded.settings
-        logs.configure(format=settings.log_format, level=settings.log_level)
-        log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
-        for warning in loaded.warnings:
-            log.warning("setting", warning=warning)
-        _run(settings, log)
+        with logs.Outlet(sys.stdout.fileno()) as outlet:
+            logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
+            log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+            for warning in loaded.warnings:
+                log.warning("setting", warning=warning)
+            _run(settings, log)
     except BadSettings as error:
         count = len(error.problems)
         click.echo(f"{count} wrong setting{'s' if count > 1 else ''}:", err=True)

@@ -4,17 +4,19 @@ No token is ever logged, and this is the last line of defence: whatever looks li
 of every value, wherever it came from.
 """
 
-import contextlib
+import os
 import re
-import sys
+import threading
 from collections.abc import Mapping
-from typing import TextIO, cast
+from typing import Self, TextIO, cast
 
 import structlog
 
 # Begins as base64url of "{" and then a quote, white space or a line break does; host names hardly ever do. In what was
 # quoted, a line break before it is a backslash and a letter.
 JWT_SHAPE = re.compile(r"(?:\b|(?<=\\[nrt]))e[yw][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]{4,}|\.(?=\.))(\.[A-Za-z0-9_-]*)*")
+MAX_WAITING_BYTES = 4 * 1024 * 1024
+LAST_LINES_SECONDS = 1.0
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -36,25 +38,69 @@ def _cut_tokens(_logger: object, _method: str, event: structlog.typing.EventDict
     return {key: without_tokens(value) for key, value in event.items()}
 
 
-class _Sink:
-    """A file that is full, or a pipe that nobody reads any more, costs log lines and not sessions."""
+class Outlet:
+    """What is written here goes to a descriptor, in its order, from a thread of its own.
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    So a pipe whose reader sleeps, or a full disk, costs log lines and not sessions. How many were lost is logged when
+    lines go out again. A context manager; its end waits ``LAST_LINES_SECONDS`` at most for what is still to be written.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor  # not a file: a thread that is stuck in one holds its lock, and exit aborts on it
+        self._waiting = bytearray()
+        self._lost = 0
+        self._ending = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._changed:
+            self._ending = True
+            self._changed.notify()
+        self._thread.join(LAST_LINES_SECONDS)
 
     def write(self, text: str) -> None:
-        with contextlib.suppress(OSError, UnicodeError):
-            self._file.write(text)
+        """Never waits, never raises. Text that is no UTF-8 is escaped."""
+        octets = text.encode("utf-8", "backslashreplace")
+        with self._changed:
+            if len(self._waiting) < MAX_WAITING_BYTES or threading.current_thread() is self._thread:
+                self._waiting += octets
+                self._changed.notify()
+            else:
+                self._lost += 1
 
     def flush(self) -> None:
-        with contextlib.suppress(OSError):
-            self._file.flush()
+        """Nothing: the thread writes what there is."""
+
+    def isatty(self) -> bool:
+        return os.isatty(self._descriptor)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._ending)
+                lines, self._waiting = memoryview(self._waiting), bytearray()
+                lost, self._lost = self._lost, 0
+            if not lines:
+                return
+            try:
+                while lines:
+                    lines = lines[os.write(self._descriptor, lines) :]
+            except OSError:
+                lost += bytes(lines).count(b"\n")
+                with self._changed:
+                    self._lost += lost
+            else:
+                if lost:
+                    structlog.get_logger().error("log lines lost", lines=lost)
 
 
-def configure(*, format: str, level: str, file: TextIO | None = None) -> None:
+def configure(*, format: str, level: str, file: Outlet | TextIO) -> None:
     """Set up all loggers of the process. ``format``: ``json`` or ``console``; ``level``: a key of ``LEVELS``."""
-    file = file or sys.stdout
-    sink = _Sink(file)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(sort_keys=False, default=str)
         if format == "json"
@@ -69,6 +115,6 @@ def configure(*, format: str, level: str, file: TextIO | None = None) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=lambda *_: structlog.WriteLogger(cast(TextIO, sink)),
+        logger_factory=lambda *_: structlog.WriteLogger(cast(TextIO, file)),
         cache_logger_on_first_use=False,
     )

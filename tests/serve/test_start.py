@@ -4,11 +4,11 @@ import socket
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 import trio
-from click.testing import CliRunner
 
 from tests.oidc_provider import OidcProvider
 from tests.serve.outside import Outside, outside, until_ready
@@ -136,6 +136,15 @@ def test_ca_file_without_certificates(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize("name", ["JWKS_URL", "OIDC_ISSUER"])
+def test_host_of_the_provider_that_nobody_has(name: str) -> None:
+    """A host name that only the library which fetches the keys refuses is a wrong setting like any other."""
+    environment: dict[str, Any] = {name: "https://\N{SNOWMAN}.example"}
+    status, lines = refused(**environment)
+    assert status == 2
+    assert lines == ["1 wrong setting:", f"  {name} has a host name that IDNA does not allow; it must be a URL"]
+
+
 def test_address_in_use() -> None:
     """A port that is taken is named, with the reason, and the status is 1."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -188,7 +197,7 @@ async def test_upstream_of_an_unknown_protocol(tmp_path: Path) -> None:
         assert warning == "UPSTREAM_AMQP_URL is set, but no adapter is called `amqp`: nothing goes there"
 
 
-def test_crash_shows_no_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_crash_shows_no_token(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     """Whatever ends the gateway is logged with its traceback, without the tokens in it, and the status is 1."""
     token = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJyb2JvdC03In0.c2lnbmF0dXJl"
 
@@ -196,8 +205,10 @@ def test_crash_shows_no_token(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         raise ValueError(f"cannot do with {token}")
 
     monkeypatch.setattr(gateway, "serve", serve)
-    result = CliRunner().invoke(cli.main, ["serve"], env={"JWKS_URL": NO_KEYS})
-    assert result.exit_code == 1
-    assert token not in result.output
-    assert "cannot do with [token]" in result.output
-    assert "Traceback" in result.output
+    monkeypatch.setenv("JWKS_URL", NO_KEYS)
+    with pytest.raises(SystemExit, match=r"^1$"):
+        cli.main(["serve"])
+    printed = "".join(capfd.readouterr())
+    assert token not in printed
+    assert "cannot do with [token]" in printed
+    assert "Traceback" in printed
