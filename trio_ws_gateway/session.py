@@ -237,7 +237,7 @@ class Session:
 
     async def _switch(self, upgrade: Upgrade, subprotocol: str | None, extensions: str | None) -> None:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
-        self._refusal = self._websocket_refusal
+        self._refusal = partial(_websocket_refusal, self._ledger)
 
     def _budget(self) -> Budget | None:
         """What this client may send: by who it is, or by its address where nobody knows that."""
@@ -290,11 +290,6 @@ class Session:
         finally:
             self._ledger.close(refused.cause, refused.detail)
 
-    def _websocket_refusal(self, refused: Refused) -> bytes:
-        greeting = self._ledger.greeting
-        words = greeting.farewell(refused.cause, welcomed=False) if greeting is not None else refused.last_words
-        return b"".join(farewell.to_client(refused.cause, words))
-
     async def _say_last(self, data: bytes) -> None:
         await self._client.say_last(
             data,
@@ -324,3 +319,10 @@ def _http_refusal(refused: Refused, *, head_only: bool = False) -> bytes:
         return b""
     retry_after = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
     return farewell.http_refusal(refused.cause, retry_after_seconds=retry_after, head_only=head_only)
+
+
+def _websocket_refusal(ledger: Ledger, refused: Refused) -> bytes:
+    """A Close, and before it what the client's protocol says, as far as that is known."""
+    greeting = ledger.greeting
+    words = greeting.farewell(refused.cause, welcomed=False) if greeting is not None else refused.last_words
+    return b"".join(farewell.to_client(refused.cause, words))
