@@ -304,6 +304,8 @@ async def test_no_token_in_a_fault(capfd: pytest.CaptureFixture[str], monkeypatc
         monkeypatch.setattr("trio_ws_gateway.upstream.routes.introduce", quote_it)
         answer, _ = await home.refusal(token=token)
         assert answer.status == 500
-        assert (await home.last_line("fault"))["level"] == "error"
+        fault = await home.last_line("fault")
+        assert fault["level"] == "error"
+        assert fault["session"] == (await home.last_line("refused"))["session"]
         everything = home.output + "".join(capfd.readouterr())
         assert not [part for part in token.split(".") if part in everything]
