@@ -1,10 +1,16 @@
 """How a session ends on the wire: Close frames pass, streams are flushed, and nothing is left open."""
 
+from typing import Any
+from unittest.mock import patch
+
 import pytest
 import trio
 
 from tests.house import House, house
 from tests.tcp import Peer
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.relay.relay import Relay
+from trio_ws_gateway.session import Session
 from trio_ws_gateway.wire.frames import BINARY, CLOSE, TEXT
 
 SIDES = ("client", "upstream")
@@ -106,3 +112,19 @@ async def all_ended(home: House, sessions: int) -> None:
     with trio.fail_after(5):
         while len(home.lines("session ended")) < sessions:
             await trio.sleep(0.005)
+
+
+async def test_end_that_comes_too_late_for_the_opening() -> None:
+    """An end that nothing before the relay can hear any more, because nothing there waits, is the relay's."""
+    connect = Session._connect
+
+    def ended_meanwhile(session: Session, *given: Any) -> Relay:  # noqa: ANN401
+        session.end(Cause.DRAINING)
+        return connect(session, *given)
+
+    with patch.object(Session, "_connect", ended_meanwhile):
+        async with house() as home, home.raw() as (client, upstream):
+            assert await client.hear_close() == (1012, "Service restart")
+            assert (await upstream.hear_close())[0] == 1001
+            client.end_stream()
+            assert (await home.end())["cause"] == "draining"

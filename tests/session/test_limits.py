@@ -1,6 +1,9 @@
 """The limit on messages, from outside: by who a client is, or where it comes from."""
 
+from unittest.mock import patch
+
 from tests.house import house
+from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.wire.frames import TEXT
 
 TIGHT = {"RATE_LIMIT_PER_SECOND": "0.001", "RATE_LIMIT_BURST": "2"}
@@ -61,3 +64,20 @@ async def test_the_message_with_the_token_is_free() -> None:
         assert await client.hear_close() == (1008, "Rate limit exceeded")
         client.end_stream()
         upstream.end_stream()
+
+
+async def test_budget_before_the_dial() -> None:
+    """What a client may send is found out before its upstream is dialled."""
+    dials: list[int] = []
+    find = Budgets.of
+
+    async with house(**TIGHT) as home:
+
+        def noting(budgets: Budgets, identity: object, now: float) -> Budget:
+            dials.append(home.upstream.connections)
+            return find(budgets, identity, now)
+
+        with patch.object(Budgets, "of", noting):
+            async with home.raw():
+                assert dials == [0]
+                assert home.upstream.connections == 1
