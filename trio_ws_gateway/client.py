@@ -45,6 +45,8 @@ class Client:
             while (end := head_end(self._ahead, seen)) is None:
                 if (seen := len(self._ahead)) > HEAD_LIMIT:
                     raise Refused(Cause.HEAD_TOO_BIG)
+                if seen and not self._ahead[:1].isalpha():  # TLS, most of the time
+                    raise Refused(Cause.BAD_REQUEST, "no HTTP")
                 try:
                     await self._receive("before the end of its request")
                 except Refused:

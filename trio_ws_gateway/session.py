@@ -102,7 +102,7 @@ class Session:
 
     async def run(self) -> None:
         try:
-            leg.configure(self._client.sock, user_timeout_seconds=self._settings.ws_idle_timeout_seconds)
+            leg.configure(self._client.sock, user_timeout_seconds=self._settings.tcp_user_timeout_seconds)
             plain_answer = None
             with self._before_relay:
                 plain_answer = await self._begin()

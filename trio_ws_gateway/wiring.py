@@ -76,7 +76,7 @@ def services(
                 timeout_seconds=settings.ws_dial_timeout_seconds,
                 retry_max=settings.ws_dial_retry_max,
                 retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
-                user_timeout_seconds=settings.ws_idle_timeout_seconds,
+                user_timeout_seconds=settings.tcp_user_timeout_seconds,
             ),
             metrics=metrics,
             forwards_token=settings.raw_forward_token,

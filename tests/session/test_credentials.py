@@ -62,7 +62,7 @@ async def test_early_credential(carrier: str) -> None:
             assert holding == ["Authorization"]
             assert request.headers.get("authorization") == f"Bearer {token}"
             assert token not in request.target
-            assert not any(token in value or "bearer" in value for _, value in answer.headers)
+            assert not any(token in value for _, value in answer.headers)
 
 
 @pytest.mark.parametrize("carrier", EARLY)

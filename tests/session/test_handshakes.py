@@ -231,10 +231,11 @@ async def test_upstream_that_chooses_none() -> None:
             assert (answer.status, answer.headers.all(PROTOCOL)) == (101, ())
 
 
-async def test_bearer_alone_is_no_subprotocol() -> None:
-    """A client that offers nothing but its token is answered with no subprotocol, and nothing is offered upstream."""
+async def test_bearer_alone() -> None:
+    """A client that offers nothing but its token hears `bearer` (a browser fails without an answer), its upstream
+    nothing."""
     async with house() as home, home.knock((PROTOCOL, f"bearer, {home.provider.mint()}")) as (_, answer):
-        assert (answer.status, answer.headers.all(PROTOCOL)) == (101, ())
+        assert (answer.status, answer.headers.all(PROTOCOL)) == (101, ("bearer",))
         assert home.upstream.requests[0].headers.all(PROTOCOL) == ()
 
 

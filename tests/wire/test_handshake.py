@@ -98,7 +98,7 @@ def test_query_is_no_part_of_the_path() -> None:
     assert check_upgrade(request(start="GET /ws?a=1 HTTP/1.1"), "/ws").key == KEY
 
 
-@pytest.mark.parametrize("method", ["POST", "HEAD", "get"])
+@pytest.mark.parametrize("method", ["POST", "get"])
 def test_other_methods_are_not_allowed(method: str) -> None:
     """Only GET upgrades."""
     assert refusal(request(start=f"{method} /ws HTTP/1.1")) is Cause.METHOD_NOT_ALLOWED
@@ -152,7 +152,16 @@ def test_bearer_pair_is_a_token() -> None:
 
 def test_bearer_has_no_case() -> None:
     """``Bearer`` is understood as well: the token behind it would be offered to the upstream otherwise."""
-    assert offering("Bearer, a.b.c, chat") == Upgrade(key=KEY, subprotocols=("chat",), bearer="a.b.c")
+    upgrade = offering("Bearer, a.b.c, chat")
+    assert upgrade == Upgrade(key=KEY, subprotocols=("chat",), bearer="a.b.c", bearer_name="Bearer")
+
+
+def test_bearer_pair_alone_is_answered_with_its_name() -> None:
+    """A browser that offered subprotocols fails without an answer: it hears the name, never the token."""
+    answer = build_101(offering("Bearer, a.b.c"), None, None)
+    assert b"Sec-WebSocket-Protocol: Bearer\r\n" in answer
+    assert b"a.b.c" not in answer
+    assert b"Sec-WebSocket-Protocol" not in build_101(offering("bearer, a.b.c, chat"), None, None)
 
 
 def test_bearer_alone_is_no_token() -> None:

@@ -234,6 +234,11 @@ class Settings:
     )
 
     @property
+    def tcp_user_timeout_seconds(self) -> float:
+        """For data that a peer does not acknowledge: longer than any timeout of ours, so that ours say why it ends."""
+        return self.ws_idle_timeout_seconds + self.ws_write_timeout_seconds
+
+    @property
     def accepts_cookies(self) -> bool:
         """Whether a cookie counts: a browser sends it from any page, so it takes a list of origins."""
         return bool(self.ws_allowed_origins) and "*" not in self.ws_allowed_origins

@@ -28,12 +28,13 @@ class Upgrade:
     """What a client's handshake asks for.
 
     ``subprotocols``: what it offers, in its order, the ``bearer`` pair removed. ``bearer``: the token of
-    that pair. ``extensions``: its offer as it came.
+    that pair, ``bearer_name``: how it spelled the other half. ``extensions``: its offer as it came.
     """
 
     key: str
     subprotocols: tuple[str, ...] = ()
     bearer: str | None = field(default=None, repr=False)
+    bearer_name: str = BEARER
     extensions: str | None = None
 
 
@@ -62,21 +63,23 @@ def check_upgrade(request: Request, path: str) -> Upgrade:
     headers = request.headers
     if request.path != path:
         raise HttpError(Cause.NOT_FOUND)
-    if request.method != "GET":
+    if request.method not in {"GET", "HEAD"}:
         raise HttpError(Cause.METHOD_NOT_ALLOWED)
     # An HTTP/1.0 client cannot upgrade, whatever it says (RFC 9110 7.8).
     asks = "websocket" in headers.tokens("upgrade") and "upgrade" in headers.tokens("connection")
-    if request.version != "1.1" or not asks or _only(headers, "sec-websocket-version") != "13":
+    asks = asks and request.method == "GET" and request.version == "1.1"
+    if not asks or _only(headers, "sec-websocket-version") != "13":
         raise HttpError(Cause.UPGRADE_REQUIRED)
     key = _only(headers, "sec-websocket-key")
     if key is None or not _KEY.fullmatch(key):
         raise HttpError(Cause.BAD_REQUEST, "Sec-WebSocket-Key is not 16 bytes of base64")
     _only(headers, "origin")
-    subprotocols, bearer = _subprotocols(headers.tokens("sec-websocket-protocol"))
+    subprotocols, bearer_name, bearer = _subprotocols(headers.tokens("sec-websocket-protocol"))
     return Upgrade(
         key=key,
         subprotocols=subprotocols,
         bearer=bearer,
+        bearer_name=bearer_name,
         extensions=", ".join(headers.all("sec-websocket-extensions")) or None,
     )
 
@@ -105,7 +108,13 @@ def accept_key(key: str) -> str:
 
 
 def build_101(upgrade: Upgrade, subprotocol: str | None, extensions: str | None) -> bytes:
-    """The answer to a client that is let in."""
+    """The answer to a client that is let in.
+
+    A browser that offered subprotocols fails without one in the answer: who offered the ``bearer`` pair alone
+    hears its name, and never the token.
+    """
+    if subprotocol is None and upgrade.bearer is not None and not upgrade.subprotocols:
+        subprotocol = upgrade.bearer_name
     headers = [
         ("Upgrade", "websocket"),
         ("Connection", "Upgrade"),
@@ -153,8 +162,8 @@ def _only(headers: Headers, name: str) -> str | None:
     return values[0] if values else None
 
 
-def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str | None]:
-    """The offered names, and the token that follows ``bearer``.
+def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str, str | None]:
+    """The offered names, ``bearer`` as it was spelled, and the token that follows it.
 
     Subprotocols have case, but ``Bearer`` is as good as ``bearer`` here: the token after it would be offered
     upstream otherwise, and echoed.
@@ -163,12 +172,14 @@ def _subprotocols(elements: tuple[str, ...]) -> tuple[tuple[str, ...], str | Non
         raise HttpError(Cause.BAD_REQUEST, "Sec-WebSocket-Protocol is no list of names")
     names: list[str] = []
     tokens: list[str] = []
+    spelled = BEARER
     remaining = iter(elements)
     for element in remaining:
         if element.lower() == BEARER:
+            spelled = element
             tokens.extend(islice(remaining, 1))
         else:
             names.append(element)
     if len(tokens) > 1:
         raise HttpError(Cause.BAD_REQUEST, "two tokens in Sec-WebSocket-Protocol")
-    return tuple(dict.fromkeys(names)), tokens[0] if tokens else None
+    return tuple(dict.fromkeys(names)), spelled, tokens[0] if tokens else None
