@@ -881,21 +881,25 @@ class TestPings:
     async def test_who_is_not_read_is_not_idle(self) -> None:
         """A side that the gateway does not read, because the other takes nothing, is not idle, and when it is read
         again its silence begins anew."""
-        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=0.4), write_timeout_seconds=60)
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=1), write_timeout_seconds=60)
         async with relaying(terms) as ends, trio.open_nursery() as nursery:
+
+            async def stay_alive() -> None:
+                while True:
+                    await ends.client.say(TEXT, b"alive")
+                    await trio.sleep(0.05)
+
             frame = build_frame(BINARY, bytes(30_000_000), masked=False)
             nursery.start_soon(ends.upstream.send, frame)
-            for _ in range(8):
-                await ends.client.say(TEXT, b"alive")
-                await trio.sleep(0.1)
+            nursery.start_soon(stay_alive)
+            await trio.sleep(1.3)
             assert ends.relay.to_client.blocked
             assert ends.relay.cause is None
             await ends.client.read(len(frame))
-            for _ in range(2):
-                await ends.client.say(TEXT, b"alive")
-                await trio.sleep(0.1)
+            await trio.sleep(0.2)
             assert ends.relay.cause is None
-            ends.client.end_stream()
+            nursery.cancel_scope.cancel()
+            ends.cancel()
 
     async def test_a_later_ping_is_owed_too(self) -> None:
         """A side that has answered one ping that was passed on owes the answer to the next."""
