@@ -1,6 +1,7 @@
 """The command line. ``python -m benchmarks --help``"""
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,11 +49,12 @@ def main(
         warm_seconds=0.1 if quick else 0.3,
         seconds=seconds or (0.3 if quick else 1.0),
     )
-    before = machine.machine()
+    load_before = os.getloadavg()[0]
     with Suite.prepared(request, click.echo) as suite:
         suite.run()
         results = Results(
-            machine=before,
+            machine=machine.machine(),
+            load_before=load_before,
             versions=machine.versions(suite.compiled),
             works=request.works,
             rounds=request.rounds,

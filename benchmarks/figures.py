@@ -10,6 +10,11 @@ from statistics import median
 from attrs import asdict, frozen
 
 
+def rounded(figures: dict[str, object]) -> dict[str, object]:
+    """For JSON: more digits than three behind the point mean nothing."""
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in figures.items()}
+
+
 @frozen(kw_only=True)
 class Sample:
     """One turn of one peer. Microseconds of processor time are per message (or session), as are ``per_second``."""
@@ -34,7 +39,7 @@ class Sample:
         return value
 
     def for_json(self) -> dict[str, object]:
-        return asdict(self)
+        return rounded(asdict(self))
 
 
 @frozen(kw_only=True)
@@ -55,7 +60,7 @@ class Ratio:
     highest: float
 
     def for_json(self) -> dict[str, object]:
-        return asdict(self)
+        return rounded(asdict(self))
 
 
 @frozen(kw_only=True)
@@ -73,7 +78,7 @@ class Held:
         return (self.kib - self.kib_empty) / self.sessions
 
     def for_json(self) -> dict[str, object]:
-        return {**asdict(self), "kib_each": self.kib_each}
+        return rounded({**asdict(self), "kib_each": self.kib_each})
 
 
 @frozen

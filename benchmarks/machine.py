@@ -15,7 +15,6 @@ def machine() -> dict[str, str]:
         "processor": f"{os.cpu_count()} x {_first('/proc/cpuinfo', 'model name')}",
         "memory": f"{int(_first('/proc/meminfo', 'MemTotal').split()[0]) / 2**20:.0f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
-        "load before the run": f"{os.getloadavg()[0]:.2f}",
     }
 
 

@@ -37,8 +37,8 @@ METHOD = """\
   grown by, per idle session with one message behind it.
 - With MQTT each client subscribes to a topic of its own and publishes there, through Mosquitto.
 
-Run it yourself: `nox -s bench`; `nox -s bench -- --quick`; `nox -s bench -- --only bulk`; `nox -s bench --
---against REVISION`.
+Run it yourself: `nox -s bench`, or shorter with `nox -s bench -- --quick`, for one group of works with
+`nox -s bench -- --only bulk`, before and after a change with `nox -s bench -- --against REVISION`.
 """
 
 COLUMNS = ("", "CPU us", "user", "system", "per second", "p50 us", "p99 us")
@@ -105,6 +105,8 @@ def _behind(results: Results) -> Iterator[str]:
 
 def _machine(results: Results) -> Iterator[str]:
     yield "## Machine and versions\n"
+    if results.disturbed:
+        yield "The machine was not at rest before this run: where a range is wide, trust the median little.\n"
     rows = (*results.machine.items(), *results.versions.items())
     yield from _table(("", ""), ((name, value) for name, value in rows))
 

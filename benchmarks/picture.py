@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from benchmarks.results import Results
 
@@ -55,7 +56,7 @@ def _curve(results: Results, axes: Axes, group: str, label: str) -> None:
             axes.plot(*zip(*points, strict=True), "o-", ms=3, lw=1, color=_colour(peer), label=peer)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xlabel(label)
     axes.set_ylabel("CPU us per message")

@@ -7,6 +7,8 @@ from attrs import asdict, frozen
 from benchmarks.figures import Failure, Held, Ratio, Samples
 from benchmarks.works import MEMORY_GOALS, Work
 
+AT_REST = 0.3  # processes that want to run, on average of a minute
+
 
 @frozen
 class Row:
@@ -23,9 +25,10 @@ class Row:
 
 @frozen(kw_only=True)
 class Results:
-    """``subject``: the gateway's name; ``beside``: its peers' names."""
+    """``subject``: the gateway's name; ``beside``: its peers' names; ``load_before``: the kernel's load average."""
 
     machine: Mapping[str, str]
+    load_before: float
     versions: Mapping[str, str]
     works: Sequence[Work]
     rounds: int
@@ -35,6 +38,11 @@ class Results:
     held: Sequence[Held]
     subject: str
     beside: Sequence[str]
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others kept the machine busy when the run began."""
+        return self.load_before > AT_REST
 
     def rows(self) -> Iterator[Row]:
         """Work by work, without the growth curves; memory at the end."""
@@ -58,6 +66,7 @@ class Results:
     def for_json(self) -> dict[str, object]:
         return {
             "machine": self.machine,
+            "load_before": self.load_before,
             "versions": self.versions,
             "rounds": self.rounds,
             "seconds": self.seconds,

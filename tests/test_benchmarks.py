@@ -34,6 +34,7 @@ def sample(peer: str, number: int, cost_us: float, work: str = "work") -> Sample
 def results(*samples: Sample, works: Sequence[Work] = (WORK,)) -> Results:
     return Results(
         machine={"processor": "2 x something"},
+        load_before=0.1,
         versions={"Go": "go1.0"},
         works=works,
         rounds=3,
@@ -107,6 +108,13 @@ def test_where_a_peer_is_ahead() -> None:
 def test_ahead_everywhere() -> None:
     """The page says so, too, where no peer is ahead."""
     assert "Nowhere in this run." in page.written(results(sample("gateway", 0, 5), sample("go", 0, 10)))
+
+
+def test_disturbed() -> None:
+    """The page warns where others kept the machine busy."""
+    quiet = results(*TWICE_AS_DEAR)
+    assert "not at rest" not in page.written(quiet)
+    assert "not at rest" in page.written(evolve(quiet, load_before=1.5))
 
 
 def test_failure() -> None:
