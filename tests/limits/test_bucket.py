@@ -30,12 +30,13 @@ def test_refills() -> None:
     assert bucket.take(9, 10.0) == 5
 
 
-def test_put_back() -> None:
-    """What is put back can be taken again, and fills nothing beyond its capacity."""
+def test_what_is_not_spent() -> None:
+    """What was seen and not spent is still there, and fills nothing beyond the capacity."""
     bucket = TokenBucket(rate=1, capacity=5, now=0.0)
-    assert bucket.take(100, 0.0) == 5
-    bucket.put_back(3)
-    assert bucket.take(100, 0.0) == 3
+    assert bucket.available(0.0) == 5
+    bucket.spend(2)
+    assert bucket.available(0.0) == 3
+    assert bucket.available(100.0) == 5
 
 
 def test_a_clock_that_goes_back() -> None:

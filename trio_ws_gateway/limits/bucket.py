@@ -16,24 +16,25 @@ class TokenBucket:
         self._full_at = now  # when it was last known to be full
         self._taken = 0  # since then, less what was put back
 
+    def available(self, now: float) -> int:
+        """How many tokens there are."""
+        earned = int((now - self._full_at) * self.rate)
+        if earned >= self._taken:  # full again, and what it earned beyond is lost
+            if now > self._full_at:  # a clock that steps back gives nothing twice
+                self._full_at = now
+            self._taken = 0
+            return self.capacity
+        return self.capacity - self._taken + (earned if earned > 0 else 0)
+
+    def spend(self, tokens: int) -> None:
+        """Take tokens that ``available`` said are there, in the same moment."""
+        self._taken += tokens
+
     def take(self, tokens: int, now: float) -> int:
         """Take up to so many tokens; how many there were."""
-        available = self.available(now)
-        if available == self.capacity:  # what it earned beyond is lost
-            self._full_at = max(self._full_at, now)  # a clock that steps back gives nothing twice
-            self._taken = 0
-        granted = min(tokens, available)
-        self._taken += granted
+        granted = min(tokens, self.available(now))
+        self.spend(granted)
         return granted
-
-    def put_back(self, tokens: int) -> None:
-        """What was taken and not spent, in the same moment."""
-        self._taken -= tokens
 
     def is_full(self, now: float) -> bool:
         return self.available(now) == self.capacity
-
-    def available(self, now: float) -> int:
-        """How many tokens there are."""
-        earned = int(max(0.0, now - self._full_at) * self.rate)
-        return min(self.capacity, self.capacity - self._taken + earned)

@@ -10,7 +10,6 @@ from trio_ws_gateway.limits.bucket import TokenBucket
 
 # Pings, empty fragments and the like are no messages, and must be no way around the limit on them.
 FRAMES_PER_MESSAGE = 10
-EVERYTHING = 1 << 20  # more frames than one read can hold
 
 
 class Budget:
@@ -21,14 +20,6 @@ class Budget:
     def __init__(self, *, rate: float, burst: int, now: float) -> None:
         self.messages = TokenBucket(rate=rate, capacity=burst, now=now)
         self.frames = TokenBucket(rate=rate * FRAMES_PER_MESSAGE, capacity=burst * FRAMES_PER_MESSAGE, now=now)
-
-    def take_all(self, now: float) -> tuple[int, int]:
-        """All messages and frames that there are; what is not spent is put back in the same moment."""
-        return self.messages.take(EVERYTHING, now), self.frames.take(EVERYTHING, now)
-
-    def put_back(self, messages: int, frames: int) -> None:
-        self.messages.put_back(messages)
-        self.frames.put_back(frames)
 
     def is_full(self, now: float) -> bool:
         return self.messages.is_full(now) and self.frames.is_full(now)

@@ -151,17 +151,18 @@ class Pump:
                 size = self.receive(asked)
             except WOULD_BLOCK:
                 return Need.READABLE
-            if size:
-                self.pass_on(size, self._budget)
+            self.pass_on(size, self._budget)
             if self._unsent:
                 return Need.ROOM
-            if self.ended:
+            if self.ended is not None:
                 return Need.END
-            held_many = size >= SMALL_READ_BYTES and self._resize_reads()
-            if size < asked and not self._until_empty:
-                return Need.READABLE
-            if held_many:
+            if size < SMALL_READ_BYTES:
+                if not self._until_empty:
+                    return Need.READABLE
+            elif self._resize_reads():
                 return Need.TURN
+            elif size < asked and not self._until_empty:
+                return Need.READABLE
         return Need.TURN
 
     def _resize_reads(self) -> bool:
@@ -295,30 +296,42 @@ class Pump:
         scanner, buffer = self.scanner, self._buffer
         total = len(self._kept) + size
         if budget is not None:
-            messages, extras = budget.take_all(self.heard_at)
-            scanner.message_ceiling = scanner.messages + messages
-            scanner.extra_ceiling = scanner.extras + extras
+            messages, extras = scanner.messages, scanner.extras
+            scanner.message_ceiling = messages + budget.messages.available(self.heard_at)
+            scanner.extra_ceiling = extras + budget.frames.available(self.heard_at)
         if self._inserts:
-            at = 0
-            out = bytearray()
-            if scanner.inside <= total:  # the current frame ends in this read
-                at = scanner.inside
-                scanner.scan(buffer, at)
-                out += buffer[:at]
-                out += self.take_inserts()
-            self._pass_on_in_pieces(out, at, total)
+            self._put_in(total)
         else:
             passed = scanner.scan(buffer, total)
-            if scanner.found is Found.OWN_PONG:
+            if scanner.found is None:
+                if passed < total:
+                    self._kept = bytes(buffer[passed:total])
+                elif self._kept:
+                    self._kept = b""
+            elif scanner.found is Found.OWN_PONG:
                 self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
+                passed = 0
             else:
-                self._kept = bytes(buffer[passed:total]) if passed < total and not scanner.found else b""
-                if scanner.found:
-                    self.ended = OF_FOUND[scanner.found]
-                if passed and forward:
-                    self.send(buffer[:passed])
+                self._kept = b""
+                self.ended = OF_FOUND[scanner.found]
+            if passed and forward:
+                self.send(buffer[:passed])
         if budget is not None:
-            budget.put_back(scanner.message_ceiling - scanner.messages, scanner.extra_ceiling - scanner.extras)
+            budget.messages.spend(scanner.messages - messages)
+            if scanner.extras != extras:
+                budget.frames.spend(scanner.extras - extras)
+
+    def _put_in(self, total: int) -> None:
+        """Pass on with frames of ours put in at the first boundary, if there is one in this read."""
+        scanner, buffer = self.scanner, self._buffer
+        at = 0
+        out = bytearray()
+        if scanner.inside <= total:
+            at = scanner.inside
+            scanner.scan(buffer, at)
+            out += buffer[:at]
+            out += self.take_inserts()
+        self._pass_on_in_pieces(out, at, total)
 
     def _pass_on_in_pieces(self, out: bytearray, at: int, total: int) -> None:
         """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""

@@ -6,8 +6,8 @@ descriptor, so the loop sees one busy socket in place of thousands.
 
 What a Trio core developer would ask:
 
-- *Starvation.* A pump's step has a budget, and so has a pass: what is left over is queued behind
-  what came since, and while anything is queued ``run`` checkpoints instead of waiting.
+- *Starvation.* A pump's step has a budget, and so has a pass: what is left over is queued before
+  what comes next, and while anything is queued ``run`` checkpoints instead of waiting.
 - *Errors.* Nothing that a pump raises leaves the reactor: its owner gets it (``Pump.work``).
 - *Cancellation.* A pump is removed by its owner before its socket is closed, and an owner that is
   cancelled disarms its pump first. So no descriptor is stale here, and nobody is woken twice.
@@ -26,6 +26,7 @@ from typing import Protocol, Self
 import trio
 
 PASS_SECONDS = 0.001  # then the rest of the loop has its turn
+PUMPS_PER_LOOK = 4  # between two looks at the clock
 
 
 class Pumping(Protocol):
@@ -91,20 +92,19 @@ class Reactor:
 
     def _make_pass(self) -> None:
         queue, pumps, ending, now = self._queue, self._pumps, self._ending, trio.current_time()
-        for fd, events in self._epoll.poll(0):
+        for fd, flags in self._epoll.poll(0):
             pump = pumps[fd]
             pump.heard_at = now
-            if events & ending:
+            if flags & ending:
                 pump.read_to_the_end()
             if not pump.queued:
                 pump.queued = True
                 queue.append(pump)
         time_is_up = perf_counter() + PASS_SECONDS
-        while queue:
+        for turn in range(len(queue)):
             pump = queue.popleft()
-            pump.queued = False
-            if pump.work():
-                pump.queued = True
+            pump.queued = pump.work()
+            if pump.queued:
                 queue.append(pump)
-            if perf_counter() > time_is_up:
+            if turn % PUMPS_PER_LOOK == 0 and perf_counter() > time_is_up:
                 return
