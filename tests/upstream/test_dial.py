@@ -198,6 +198,14 @@ async def test_localhost() -> None:
         dialled.sock.close()
 
 
+async def test_ipv6_address() -> None:
+    """An address is dialled as it is, IPv6 too."""
+    async with server(says(AGREES), host="::1") as upstream:
+        dialled = await dial(dialler(), f"ws://[::1]:{upstream.port}/raw")
+        leg.close(dialled.sock)
+        assert upstream.connections == 1
+
+
 async def test_name_that_nobody_knows() -> None:
     """A name without an address is a reason of its own."""
     trio.socket.set_custom_hostname_resolver(BothFamilies())  # for this test's loop
