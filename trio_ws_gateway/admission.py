@@ -35,6 +35,8 @@ def client_address(peer: str, forwarded_for: tuple[str, ...], trusted: Networks)
     heard from, so the list is read from the right, and no further than trusted proxies vouch for it: what is left
     of that, anybody may have written. What is no address ends the walk.
     """
+    if not trusted and ":" not in peer:
+        return peer  # nobody to believe, and nothing to make normal
     address = _parsed(peer)
     if address is None:
         return peer  # a Unix socket

@@ -72,7 +72,7 @@ class Client:
                     case Heard.WORDS:
                         if (greeting := understood(reader.opening)) is not None:
                             return greeting
-                        await trio.lowlevel.checkpoint()  # an opening may have thousands of frames
+                        await trio.lowlevel.checkpoint()  # who never stops sending holds up nobody
                     case Heard.CONTROL:
                         await self.say(reader.reply)
                     case Heard.CLOSE:
@@ -81,6 +81,7 @@ class Client:
                     case None:
                         await self._receive("before its first message")
                         reader.feed(self.take_ahead())
+                        await trio.lowlevel.checkpoint()
         raise Refused(Cause.NOTHING_SAID, "no whole first message in time")
 
     async def unless_it_leaves(self, work: Callable[[], Awaitable[T]], meanwhile: str) -> T:

@@ -37,9 +37,9 @@ def configure(sock: socket.socket, *, user_timeout_seconds: float) -> None:
 async def receive(sock: socket.socket, max_bytes: int) -> bytes:
     """What is there, as soon as something is; empty at end of stream. Raises ``OSError``.
 
-    Others have their turn first: a peer that never stops sending must not hold the loop, nor outlive a deadline.
+    No checkpoint where something is there already. Who calls it again and again makes one: a peer that never
+    stops sending must not hold the loop, nor outlive a deadline.
     """
-    await trio.lowlevel.checkpoint()
     while True:
         try:
             return sock.recv(max_bytes)
@@ -85,6 +85,7 @@ async def linger(sock: socket.socket) -> None:
         heard = 0
         while heard < LINGER_MAX_BYTES and (data := await receive(sock, 65536)):
             heard += len(data)
+            await trio.lowlevel.checkpoint()
 
 
 def close(sock: socket.socket) -> None:

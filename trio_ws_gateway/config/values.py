@@ -101,6 +101,8 @@ class Networks:
     def __contains__(self, address: str | IPv4Address | IPv6Address) -> bool:
         """What is no address is in no network. An IPv4 address mapped into IPv6 counts as itself: that is how a
         dual-stack listener sees IPv4 peers."""
+        if not self.networks:
+            return False
         try:
             address = ip_address(address)
         except ValueError:
