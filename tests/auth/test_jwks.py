@@ -18,7 +18,7 @@ from trio.testing import MockClock
 
 from tests.oidc_provider import Answer, OidcProvider, write_certificate
 from trio_ws_gateway.auth import jwks
-from trio_ws_gateway.auth.jwks import DOCUMENT_MAX_BYTES, KeySource
+from trio_ws_gateway.auth.jwks import DOCUMENT_MAX_BYTES, FetchFailed, KeySource, OtherIssuer, new_client
 
 RS256 = ("RS256",)
 TTL = 600.0
@@ -494,3 +494,23 @@ async def test_redirect_that_leaves_https(trusted: OidcProvider) -> None:
     """A redirect from https to http is not followed, not even on the same host."""
     trusted.answers[trusted.jwks_path] = to(trusted.jwks_uri.replace("https", "http"))
     assert (await failure(from_url(trusted)))["reason"] == "redirected to another host, or out of https"
+
+
+async def test_fetched_once(provider: OidcProvider) -> None:
+    """Who only asks how things are gets the keys without a service that runs, and the source keeps none."""
+    source = from_issuer(provider)
+    async with new_client() as client:
+        assert (await source.fetch(client)).kids == (provider.kid,)
+    assert not source.ready
+
+
+async def test_fetched_once_in_vain(provider: OidcProvider) -> None:
+    """Who asks hears what is wrong: where, what, and whom the metadata of another issuer is of."""
+    async with new_client() as client:
+        with pytest.raises(OtherIssuer) as other:
+            await from_issuer(provider, issuer=provider.issuer + "/").fetch(client)
+        assert other.value.said == provider.issuer
+        provider.answers[provider.jwks_path] = Answer(status=503)
+        with pytest.raises(FetchFailed, match="status 503") as failed:
+            await from_url(provider).fetch(client)
+        assert failed.value.url == provider.jwks_uri

@@ -68,6 +68,12 @@ def test_nothing_but_a_key_source_is_needed() -> None:
     assert settings({}) == Settings(jwks_url=KEYS["JWKS_URL"])
 
 
+def test_what_was_given_can_be_told_from_defaults() -> None:
+    """A name counts as given wherever it stands, and also where its value is the default's; an empty one does not."""
+    loaded = load(KEYS | {"WS_PATH": "/ws", "LISTEN": ""}, "log_level: info")
+    assert loaded.given == {"JWKS_URL", "WS_PATH", "LOG_LEVEL"}
+
+
 def test_without_a_key_source_there_is_no_start() -> None:
     """The error names both ways to a key source, and the one to do without."""
     with pytest.raises(BadSettings, match=r"^JWKS_URL is unset.*OIDC_ISSUER.*ALLOW_ANONYMOUS=true"):

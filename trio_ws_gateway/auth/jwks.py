@@ -27,6 +27,14 @@ class FetchFailed(Exception):
         self.url = _public(url)
 
 
+class OtherIssuer(FetchFailed):
+    """The metadata is of another issuer; ``said`` is whom it names, whatever that is."""
+
+    def __init__(self, url: httpx.URL, said: object) -> None:
+        super().__init__(url, "it speaks for another issuer than the configured one")
+        self.said = said
+
+
 DISCOVERY_PATH = "/.well-known/openid-configuration"
 DOCUMENT_SECONDS = 5.0  # for one document, redirects and all; discovery needs two documents
 DOCUMENT_MAX_BYTES = 1024 * 1024
@@ -82,9 +90,7 @@ class KeySource:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Fetch and fetch again, until cancelled. Started at once: the provider may well come up after us."""
-        # One deadline covers a whole document, so httpx needs none; no idle connection waits for the next refresh.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(timeout=None, limits=limits, headers=HEADERS) as client:  # noqa: S113
+        async with new_client() as client:
             task_status.started()
             while True:
                 self._wanted.set()
@@ -95,6 +101,10 @@ class KeySource:
                     self._wanted, self._ended = trio.Event(), trio.Event()
                 with trio.move_on_after(pause_seconds):
                     await self._wanted.wait()
+
+    async def fetch(self, client: httpx.AsyncClient) -> KeySet:
+        """The keys as they are at this moment, for who asks once: they are not kept. Raises ``FetchFailed``."""
+        return await self._fetch_keys(client, await self._find_jwks(client))
 
     async def refetch_for(self, kid: str | None) -> None:
         """Return when a fetch has been made for the sake of that kid, or when none will be now.
@@ -163,6 +173,13 @@ class KeySource:
             raise FetchFailed(url, str(error)) from None
 
 
+def new_client() -> httpx.AsyncClient:
+    """What documents are fetched with. The caller closes it."""
+    # One deadline covers a whole document, so httpx needs none; no idle connection waits for the next refresh.
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.AsyncClient(timeout=None, limits=limits, headers=HEADERS)  # noqa: S113
+
+
 async def _discover(client: httpx.AsyncClient, url: httpx.URL, issuer: str) -> httpx.URL:
     """The ``jwks_uri`` of the issuer's metadata (OpenID Connect Discovery 4)."""
     document = await _fetch(client, url)
@@ -173,7 +190,7 @@ async def _discover(client: httpx.AsyncClient, url: httpx.URL, issuer: str) -> h
     if not isinstance(metadata, dict):
         raise FetchFailed(url, "not a JSON object")
     if metadata.get("issuer") != issuer:  # RFC 8414 3.3: else one tenant of a provider could speak for another
-        raise FetchFailed(url, "it speaks for another issuer than the configured one")
+        raise OtherIssuer(url, metadata.get("issuer"))
     try:
         jwks_url = _url(metadata.get("jwks_uri", ""))
     except (ValueError, TypeError):

@@ -59,8 +59,11 @@ class BadSettings(Exception):
 
 @frozen
 class Loaded:
+    """``given``: the names that were set; the others have their defaults."""
+
     settings: Settings
     warnings: tuple[str, ...]
+    given: frozenset[str] = frozenset()
 
 
 def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
@@ -97,7 +100,7 @@ def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
     ]
     if problems:
         raise BadSettings(tuple(problems))
-    return Loaded(settings, (*warnings_for(settings, given), *_near_misses(environ)))
+    return Loaded(settings, (*warnings_for(settings, given), *_near_misses(environ)), frozenset(given))
 
 
 def parse_env_file(text: str) -> dict[str, str]:
