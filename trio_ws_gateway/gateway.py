@@ -1,14 +1,16 @@
-"""The composition root: puts the parts together, listens, and lives until a signal ends it.
+"""The composition root: puts the parts of one process together, and lives until it is ordered to end.
 
-``serve`` is the whole life of one process. The first SIGTERM or SIGINT drains: readiness turns
-false, new sessions are refused, live ones are closed one after the other over the drain time, and
-what is left then is cancelled. A second SIGINT cancels at once. No task, thread or socket outlives it.
+``serve`` is a process by itself, ``run`` one that was given its listener and its orders. The first order drains:
+readiness turns false, new sessions are refused, live ones are closed one after the other over the drain time, and
+what is left then is cancelled. ``Order.CUT`` cancels at once. No task, thread or socket outlives it.
 """
 
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from enum import Enum, auto
+from typing import Self
 
 import structlog
 import trio
@@ -25,6 +27,13 @@ LAG_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 60.0
 
 
+class Order(Enum):
+    """What a gateway is told from outside."""
+
+    DRAIN = auto()
+    CUT = auto()
+
+
 async def serve(
     settings: Settings,
     log: structlog.typing.FilteringBoundLogger,
@@ -35,19 +44,57 @@ async def serve(
 
     Raises ``OSError`` where the address cannot be listened on, and ``BadSettings`` for a file that will not do.
     """
-    metrics = Metrics(max_identities=settings.metrics_max_identities)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await listen(settings) as listener:
+
+        def accepting() -> None:
+            port: int = listener.getsockname()[1]
+            log.info("listening", host=settings.listen.host, port=port, path=settings.ws_path)
+            task_status.started(port)
+
+        await run(
+            settings,
+            log,
+            listener=listener,
+            orders=SignalledOrders(signals, log),
+            metrics=Metrics(max_identities=settings.metrics_max_identities),
+            accepting=accepting,
+        )
+    log.info("stopped")
+
+
+async def run(
+    settings: Settings,
+    log: structlog.typing.FilteringBoundLogger,
+    *,
+    listener: socket.socket,
+    orders: AsyncIterator[Order],
+    accepting: Callable[[], object],
+    metrics: Metrics,
+    exposition: Callable[[], Awaitable[bytes]] | None = None,
+) -> None:
+    """Serve what comes to ``listener`` until it is ordered to end.
+
+    ``accepting`` is called when sessions are taken; ``exposition``: what ``/metrics`` says, where that is more than
+    what is in ``metrics``. Raises ``BadSettings`` for a file that will not do.
+    """
     keys = wiring.key_source(settings)
     if keys is not None:
         metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
+
+    async def own_exposition() -> bytes:
+        return metrics.expose()
+
     _raise_descriptor_limit()
-    with (
-        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        await _listen(settings) as listener,
-        reactor_if_possible() as reactor,
-    ):
+    with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log)
         services = wiring.services(
-            settings, keys=keys, draining=lambda: acceptor.draining, reactor=reactor, metrics=metrics, log=log
+            settings,
+            keys=keys,
+            draining=lambda: acceptor.draining,
+            reactor=reactor,
+            metrics=metrics,
+            exposition=exposition or own_exposition,
+            log=log,
         )
         async with trio.open_nursery() as root:
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
@@ -58,33 +105,36 @@ async def serve(
             if keys is not None:
                 await root.start(keys.run)
             root.start_soon(acceptor.accept, listener, root)
-            port: int = listener.getsockname()[1]
-            log.info("listening", host=settings.listen.host, port=port, path=settings.ws_path)
-            task_status.started(port)
-            await _signalled_and_drained(signals, acceptor, settings.graceful_drain_timeout_seconds)
+            accepting()
+            await _ordered_and_drained(orders, acceptor, settings.graceful_drain_timeout_seconds)
             root.cancel_scope.cancel()
-    log.info("stopped")
 
 
-async def _signalled_and_drained(signals: AsyncIterator[int], acceptor: Acceptor, drain_seconds: float) -> None:
-    """The first signal drains, a second SIGINT does not wait for it."""
-    log = acceptor.log
-    first = await anext(signals)
-    log.info("signal", name=signal.Signals(first).name)
-    async with trio.open_nursery() as nursery:
+class SignalledOrders:
+    """The first signal drains; a SIGINT after it does not wait."""
 
-        async def drain() -> None:
-            await acceptor.drain(drain_seconds)
-            nursery.cancel_scope.cancel()
+    def __init__(self, signals: AsyncIterator[int], log: structlog.typing.FilteringBoundLogger) -> None:
+        self._signals = signals
+        self._log = log
+        self._first = True
 
-        nursery.start_soon(drain)
-        async for number in signals:
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Order:
+        async for number in self._signals:
+            if self._first:
+                self._first = False
+                self._log.info("signal", name=signal.Signals(number).name)
+                return Order.DRAIN
             if number == signal.SIGINT:
-                log.warning("second signal", sessions=acceptor.sessions)
-                nursery.cancel_scope.cancel()
+                self._log.warning("second signal")
+                return Order.CUT
+        raise StopAsyncIteration
 
 
-async def _listen(settings: Settings) -> socket.socket:
+async def listen(settings: Settings) -> socket.socket:
+    """A listener at the address of the settings, non-blocking. Raises ``OSError``."""
     address = settings.listen
     found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, kind, protocol, _, where = found[0]
@@ -98,6 +148,22 @@ async def _listen(settings: Settings) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+async def _ordered_and_drained(orders: AsyncIterator[Order], acceptor: Acceptor, drain_seconds: float) -> None:
+    async with trio.open_nursery() as nursery:
+
+        async def drain() -> None:
+            await acceptor.drain(drain_seconds)
+            nursery.cancel_scope.cancel()
+
+        async for order in orders:
+            if order is Order.CUT:
+                if acceptor.sessions:
+                    acceptor.log.warning("cut", sessions=acceptor.sessions)
+                nursery.cancel_scope.cancel()
+            elif not acceptor.draining:
+                nursery.start_soon(drain)
 
 
 async def _every(seconds: float, chore: Callable[[float], object], log: structlog.typing.FilteringBoundLogger) -> None:

@@ -6,6 +6,7 @@ of every value, wherever it came from.
 
 import os
 import re
+import select
 import threading
 from collections.abc import Mapping
 from typing import Self, TextIO, cast
@@ -36,6 +37,17 @@ def without_tokens(value: object) -> object:
 
 def _cut_tokens(_logger: object, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
     return {key: without_tokens(value) for key, value in event.items()}
+
+
+def whole_lines(text: memoryview) -> int:
+    """How much of ``text`` to write at once: as many lines as a pipe takes in one piece, or one that is longer.
+
+    Several workers write to one pipe, and only what fits into ``PIPE_BUF`` is never mixed with what others write.
+    """
+    if len(text) <= select.PIPE_BUF:
+        return len(text)
+    head = bytes(text[: select.PIPE_BUF])
+    return head.rfind(b"\n") + 1 or select.PIPE_BUF + bytes(text[select.PIPE_BUF : 16 * select.PIPE_BUF]).find(b"\n") + 1
 
 
 class Outlet:
@@ -89,7 +101,7 @@ class Outlet:
                 return
             try:
                 while lines:
-                    lines = lines[os.write(self._descriptor, lines) :]
+                    lines = lines[os.write(self._descriptor, lines[: whole_lines(lines)]) :]
             except OSError:
                 lost += bytes(lines).count(b"\n")
                 with self._changed:

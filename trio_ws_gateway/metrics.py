@@ -5,20 +5,17 @@ adds those up when somebody scrapes. Labels that hold identities are bounded, be
 is kept for ever and a subject is the client's choice.
 """
 
-import re
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from trio_ws_gateway import __version__
+from trio_ws_gateway import __version__, scrape
 from trio_ws_gateway.causes import Cause, Counts
-
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 SECOND, MINUTE, HOUR, DAY = 1, 60, 3600, 86400
 DURATION_BUCKETS = (
@@ -27,7 +24,6 @@ DURATION_BUCKETS = (
 )
 LATENCY_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 OTHER = "other"
-CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
 
 
 class Direction(Protocol):
@@ -148,6 +144,7 @@ class Metrics:
         self.rate_limit_violations = counter("ws_rate_limit_violations_total", "Sessions over a rate limit.")
         self.revocations = counter("ws_revocations_total", "Sessions ended because their token was revoked.")
         self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
+        self.worker_restarts = counter("ws_worker_restarts_total", "Workers that ended unasked and were replaced.")
         self.auth_seconds = Histogram(
             "ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS, registry=self.registry
         )
@@ -183,5 +180,5 @@ class Metrics:
                 self.revocations.inc()
 
     def expose(self) -> bytes:
-        """The text format of Prometheus, without ``_created`` series (they say nothing that ``up`` does not)."""
-        return CREATED_SERIES.sub(b"", generate_latest(self.registry))
+        """The text format of Prometheus."""
+        return scrape.text(self.registry)

@@ -4,13 +4,13 @@ One answer a connection, GET and HEAD. Liveness says only that the loop turns, s
 draining too; readiness says that a new session would be taken.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import frozen
 
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.farewell import http_answer
-from trio_ws_gateway.metrics import CONTENT_TYPE, Metrics
+from trio_ws_gateway.scrape import CONTENT_TYPE
 from trio_ws_gateway.wire.http import Request
 
 TEXT = "text/plain; charset=utf-8"
@@ -18,12 +18,12 @@ TEXT = "text/plain; charset=utf-8"
 
 @frozen(kw_only=True)
 class PlainHttp:
-    """``unready``: why no new session would be taken now; empty where one would."""
+    """``unready``: why no new session would be taken now; empty where one would. ``metrics``: their exposition."""
 
-    metrics: Metrics
+    metrics: Callable[[], Awaitable[bytes]]
     unready: Callable[[], str]
 
-    def answer(self, request: Request) -> bytes | None:
+    async def answer(self, request: Request) -> bytes | None:
         """The whole answer, or ``None`` for a path that is none of these. Raises ``Refused(METHOD_NOT_ALLOWED)``."""
         if request.path not in {"/healthz", "/readyz", "/metrics"}:
             return None
@@ -37,4 +37,4 @@ class PlainHttp:
                 if why := self.unready():
                     return http_answer(503, TEXT, f"not ready: {why}\n".encode(), head_only=head_only)
                 return http_answer(200, TEXT, b"ready\n", head_only=head_only)
-        return http_answer(200, CONTENT_TYPE, self.metrics.expose(), head_only=head_only)
+        return http_answer(200, CONTENT_TYPE, await self.metrics(), head_only=head_only)

@@ -132,7 +132,7 @@ class Session:
         if request is None:
             return None
         self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")
-        answer = self._services.plain_http.answer(request)
+        answer = await self._services.plain_http.answer(request)
         if answer is None:
             self._relay = await self._open(request)
         return answer

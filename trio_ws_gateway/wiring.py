@@ -5,7 +5,7 @@ Opens nothing but the file of certificate authorities, starts nothing, and keeps
 
 import math
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import structlog
@@ -52,6 +52,7 @@ def services(
     draining: Callable[[], bool],
     reactor: Reactor | None,
     metrics: Metrics,
+    exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
 ) -> Services:
     """What sessions are given. Raises ``BadSettings`` for a file that will not do."""
@@ -65,14 +66,14 @@ def services(
 
     return Services(
         settings=settings,
-        plain_http=PlainHttp(metrics=metrics, unready=unready),
+        plain_http=PlainHttp(metrics=exposition, unready=unready),
         draining=draining,
         authenticator=_authenticator(settings, keys),
         registry=_registry(settings, log),
         routes=Routes(
             settings.upstreams,
             dialler=Dialler(
-                tls=_upstream_tls(settings.upstream_ca_file),
+                tls=upstream_tls(settings.upstream_ca_file),
                 timeout_seconds=settings.ws_dial_timeout_seconds,
                 retry_max=settings.ws_dial_retry_max,
                 retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
@@ -120,7 +121,8 @@ def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) ->
     return registry
 
 
-def _upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+def upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
+    """What ``wss://`` upstreams are verified with. Raises ``BadSettings``."""
     try:
         return tls_context(ca_file)
     except OSError as error:

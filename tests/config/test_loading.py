@@ -159,7 +159,7 @@ def test_all_problems_are_reported_at_once() -> None:
     assert problems(environ, "ws_pth: /ws\nworkers: none") == [
         "WS_PTH is no setting; did you mean WS_PATH?",
         "WS_IDEL_TIMEOUT_SECONDS is no setting; did you mean WS_IDLE_TIMEOUT_SECONDS?",
-        "WORKERS=none is not a whole number; it must be a whole number, 1 or more",
+        "WORKERS=none is not a whole number; it must be a whole number, 1 or more, or auto",
         "JWKS_URL=certs does not begin with https:// (or http://) and a host;"
         " it must be a URL such as https://id.example.com/certs",
         "LOG_FORMAT=xml is not one of the choices; it must be json or console",

@@ -8,7 +8,7 @@ import click
 import structlog
 import trio
 
-from trio_ws_gateway import gateway, logs
+from trio_ws_gateway import gateway, logs, workers
 from trio_ws_gateway.commands.given import exit_if_bad, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 from trio_ws_gateway.config.settings import Settings
@@ -21,7 +21,8 @@ CRASHED_STATUS = 1
 def serve(config: Path | None, env_file: Path | None) -> None:
     """Run the gateway until SIGTERM or SIGINT, which drains it; a second SIGINT ends it at once.
 
-    Exit status: 0 after a drain, 1 where the address cannot be listened on, 2 for wrong settings.
+    Exit status: 0 after a drain, 1 where the address cannot be listened on or a worker does not start, 2 for wrong
+    settings.
     """
     with exit_if_bad():
         loaded = load_settings(config, env_file)
@@ -35,10 +36,13 @@ def serve(config: Path | None, env_file: Path | None) -> None:
 
 
 def _run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+    alone = workers.as_asked(settings.workers) == 1
     try:
-        trio.run(partial(gateway.serve, settings, log))
+        trio.run(partial(gateway.serve if alone else workers.serve, settings, log))
     except BadSettings:
         raise
+    except workers.DidNotStart as error:
+        raise click.ClickException(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on {settings.listen}: {error.strerror or error}") from None
     except Exception as error:  # a bare traceback on stderr would not have its tokens cut out

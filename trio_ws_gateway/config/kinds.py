@@ -64,6 +64,10 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _workers(text: str) -> int:
+    return 0 if text.lower() == "auto" else _whole(1, 1000)(text)
+
+
 def _boolean(text: str) -> bool:
     try:
         return _TRUTH[text.lower()]
@@ -196,6 +200,7 @@ POSITIVE_MINUTES = Kind("minutes", _positive_number, "a number of minutes above 
 RATE = Kind("messages per second", _positive_number, "a number above zero, such as 10")
 COUNT = Kind("count", _whole(0, 10**9), "a whole number, 0 or more")
 POSITIVE_COUNT = Kind("count", _whole(1, 10**9), "a whole number, 1 or more")
+WORKERS = Kind("count \\| `auto`", _workers, "a whole number, 1 or more, or auto")
 BYTES = Kind("bytes", _whole(0, MOST_BYTES), "a whole number of bytes, such as 65536")
 POSITIVE_BYTES = Kind("bytes", _whole(1, MOST_BYTES), "a whole number of bytes above zero, such as 65536")
 ADDRESS = Kind("address", Address.parse, "host:port, such as 0.0.0.0:8080 or [::]:8080")

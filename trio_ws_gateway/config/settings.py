@@ -37,7 +37,9 @@ class Settings:
     trusted_proxies: Networks = setting(
         "", kinds.NETWORKS, "Networks of the proxies in front whose X-Forwarded-For is believed."
     )
-    workers: int = setting("1", kinds.POSITIVE_COUNT, "Processes that share the port.", works_for=(1,))
+    workers: int = setting(
+        "1", kinds.WORKERS, "Processes that share the port; `auto`: one for each processor that may be used."
+    )
 
     # Tokens
 

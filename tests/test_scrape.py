@@ -1,0 +1,81 @@
+"""What one process counts crosses to another, and what several count is summed."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from trio_ws_gateway import scrape
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.metrics import Metrics
+
+
+def counted(*, sessions: int = 0, lag: float = 0.0, idle: int = 0) -> scrape.Snapshot:
+    """The snapshot of a process that has counted so much, as it comes out of a link."""
+    metrics = Metrics(max_identities=10)
+    metrics.active_sessions.set(sessions)
+    metrics.loop_lag.set(lag)
+    for _ in range(idle):
+        metrics.count_end(Cause.IDLE, "mqtt")
+    metrics.auth_seconds.observe(0.003)
+    taken: scrape.Snapshot = json.loads(json.dumps(scrape.snapshot(metrics.registry)))
+    return taken
+
+
+def samples(exposed: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    return {
+        (sample.name, tuple(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(exposed.decode())
+        for sample in family.samples
+    }
+
+
+def test_one_process_alone() -> None:
+    """The sum of one snapshot says to the byte what its registry says."""
+    metrics = Metrics(max_identities=10)
+    metrics.count_success("alice", None)
+    metrics.count_end(Cause.INVALID_TOKEN, "raw")
+    assert scrape.text(scrape.summed([scrape.snapshot(metrics.registry)])) == metrics.expose()
+
+
+def test_group() -> None:
+    """Counts and sessions are added up, label by label; the lag is that of the latest; histograms stay cumulative."""
+    exposed = samples(
+        scrape.text(scrape.summed([counted(sessions=2, lag=0.5, idle=3), counted(sessions=5, lag=0.1, idle=4)]))
+    )
+    assert exposed["ws_active_sessions", ()] == 7
+    assert exposed["ws_event_loop_lag_seconds", ()] == 0.5
+    assert exposed["ws_session_ends_total", (("cause", "idle"),)] == 7
+    assert exposed["ws_auth_seconds_count", ()] == 2
+    assert exposed["ws_auth_seconds_bucket", (("le", "0.001"),)] == 0
+    assert exposed["ws_auth_seconds_bucket", (("le", "0.005"),)] == 2
+    assert exposed["ws_auth_seconds_sum", ()] == pytest.approx(0.006)
+
+
+def test_labels_that_only_one_has_seen() -> None:
+    """A label value of one process stands beside those of the others."""
+    exposed = samples(scrape.text(scrape.summed([counted(), counted(idle=1)])))
+    assert exposed["ws_session_ends_total", (("cause", "idle"),)] == 1
+
+
+def test_the_dead_have_counts_but_no_state() -> None:
+    """Of a process that has gone counters and histograms stay; gauges do not."""
+    left = samples(scrape.text(scrape.counts_of(counted(sessions=3, lag=9, idle=2))))
+    assert left["ws_session_ends_total", (("cause", "idle"),)] == 2
+    assert left["ws_auth_seconds_count", ()] == 1
+    assert ("ws_active_sessions", ()) not in left
+    assert ("ws_event_loop_lag_seconds", ()) not in left
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.floats(0, 9), st.integers(0, 3)), min_size=1, max_size=4),
+    st.integers(0, 4),
+)
+def test_in_any_grouping(processes: list[tuple[int, float, int]], cut: int) -> None:
+    """Sums of sums are the sum of all."""
+    taken = [counted(sessions=sessions, lag=lag, idle=idle) for sessions, lag, idle in processes]
+    at_once = scrape.summed(taken)
+    in_two_steps = scrape.summed([scrape.summed(taken[:cut]), scrape.summed(taken[cut:])])
+    assert samples(scrape.text(at_once)) == pytest.approx(samples(scrape.text(in_two_steps)))

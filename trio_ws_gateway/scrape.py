@@ -1,0 +1,74 @@
+"""What ``/metrics`` says: of one process, or of a whole group of workers summed up.
+
+A snapshot is what a process has counted, as JSON values, so that it can cross a link. Counters and histograms of
+several are added up; a gauge is that of the worst-off, unless it counts something.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
+
+Snapshot = Sequence[Any]
+"""Of each family its name, documentation, type, and samples; of each sample name, labels and value."""
+
+COUNTING_GAUGES = {"ws_active_sessions"}
+COUNTS = {"counter", "histogram"}
+
+
+def snapshot(registry: CollectorRegistry) -> Snapshot:
+    """What the registry holds now."""
+    return [
+        [family.name, family.documentation, family.type, [[*sample[:3]] for sample in family.samples]]
+        for family in registry.collect()
+    ]
+
+
+def counts_of(taken: Snapshot) -> Snapshot:
+    """What of a snapshot stays true when its process has gone: counters and histograms."""
+    return [family for family in taken if family[2] in COUNTS]
+
+
+def summed(snapshots: Iterable[Snapshot]) -> Snapshot:
+    """One snapshot of several; families and samples stand in the order in which they were first seen."""
+    families: dict[str, tuple[list[Any], dict[tuple[Any, ...], float]]] = {}
+    for taken in snapshots:
+        for name, documentation, kind, samples in taken:
+            _, values = families.setdefault(name, ([name, documentation, kind], {}))
+            adds_up = kind in COUNTS or name in COUNTING_GAUGES
+            for sample, labels, value in samples:
+                key = (sample, *labels.items())
+                before = values.get(key)
+                values[key] = value if before is None else before + value if adds_up else max(before, value)
+    return [
+        [*head, [[key[0], dict(key[1:]), value] for key, value in values.items()]] for head, values in families.values()
+    ]
+
+
+def text(source: CollectorRegistry | Snapshot) -> bytes:
+    """The text format of Prometheus, without ``_created`` series (they say nothing that ``up`` does not)."""
+    if not isinstance(source, CollectorRegistry):
+        registry = CollectorRegistry()
+        registry.register(_Taken(source))
+        source = registry
+    return CREATED_SERIES.sub(b"", generate_latest(source))
+
+
+class _Taken(Collector):
+    """A snapshot as a registry wants it."""
+
+    def __init__(self, taken: Snapshot) -> None:
+        self._taken = taken
+
+    def collect(self) -> Iterable[Metric]:
+        for name, documentation, kind, samples in self._taken:
+            family = Metric(name, documentation, kind)
+            for sample, labels, value in samples:
+                family.add_sample(sample, labels, value)
+            yield family

@@ -1,0 +1,101 @@
+"""One process of a group: it is given its settings, its listener, and a link to the parent that started it.
+
+SIGTERM and the parent order it to end; SIGINT, which a terminal sends to all, is the parent's to count. Where the
+parent is gone there is nobody to order it, so it drains. ``python -m trio_ws_gateway.worker LISTENER LINK``, both
+descriptors.
+"""
+
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+
+import structlog
+import trio
+
+from trio_ws_gateway import gateway, logs, scrape
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.gateway import Order
+from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.worker_link import Link, NoAnswer
+
+# What passes over the link. From the parent:
+CUT = "cut"
+METRICS = "metrics"  # asked; the answer is a snapshot
+# To the parent:
+ACCEPTING = "accepting"
+OTHERS_METRICS = "metrics of the others"  # asked with a snapshot; the answer is a list of them
+
+ANSWER_SECONDS = 2.0
+
+
+def main() -> None:
+    listener, link = map(int, sys.argv[1:])
+    settings, number = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by the parent, which is this program
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with (
+        logs.Outlet(sys.stdout.fileno()) as outlet,
+        socket.socket(fileno=listener) as listening,
+        socket.socket(fileno=link) as linked,
+    ):
+        logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
+        log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(worker=number)
+        try:
+            trio.run(partial(work, settings, log, listening, linked))
+        except Exception as error:  # a bare traceback on stderr would not have its tokens cut out
+            log.critical("crashed", exc_info=error)
+            sys.exit(1)
+
+
+async def work(
+    settings: Settings, log: structlog.typing.FilteringBoundLogger, listener: socket.socket, linked: socket.socket
+) -> None:
+    """Serve until it is ordered to end, or its parent has gone."""
+    give, orders = trio.open_memory_channel[Order](10)
+    metrics = Metrics(max_identities=settings.metrics_max_identities)
+
+    async def snapshot(_: object) -> scrape.Snapshot:
+        return scrape.snapshot(metrics.registry)
+
+    async def cut(_: object) -> None:
+        give.send_nowait(Order.CUT)
+
+    async def exposition() -> bytes:
+        own = scrape.snapshot(metrics.registry)
+        try:
+            others = await link.ask(OTHERS_METRICS, own, seconds=ANSWER_SECONDS)
+        except NoAnswer:
+            others = []
+        return scrape.text(scrape.summed([own, *others]))
+
+    link = Link(linked, {METRICS: snapshot, CUT: cut}, log)
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_drain_on_signal, signals, give)
+            nursery.start_soon(_drain_when_alone, link, give)
+            await gateway.run(
+                settings,
+                log,
+                listener=listener,
+                orders=orders,
+                metrics=metrics,
+                accepting=lambda: link.tell(ACCEPTING),
+                exposition=exposition,
+            )
+            nursery.cancel_scope.cancel()
+
+
+async def _drain_on_signal(signals: AsyncIterator[int], give: trio.MemorySendChannel[Order]) -> None:
+    async for _ in signals:
+        await give.send(Order.DRAIN)
+
+
+async def _drain_when_alone(link: Link, give: trio.MemorySendChannel[Order]) -> None:
+    await link.run()
+    await give.send(Order.DRAIN)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,192 @@
+"""The parent of a group: it listens, starts the workers that accept, and replaces those that die.
+
+The listener is one for all, so connections that wait in its queue survive the worker that dies: lost are the sessions
+that it had, nothing else. There is a pause before each replacement, which grows while that does not help. Signals come
+to the parent, which passes them on; it ends when all workers have.
+"""
+
+import os
+import pickle
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+
+import structlog
+import trio
+
+from trio_ws_gateway import scrape, wiring, worker
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.gateway import Order, SignalledOrders, listen
+from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.worker_link import Link, NoAnswer
+
+COUNTING_SECONDS = 1.0  # to answer a scrape; of a worker that is stuck counts what it said last
+GRACE_SECONDS = 5.0  # beyond the drain time, then a worker that does not end is killed
+PAUSE_SECONDS = 0.5
+PAUSE_MAX_SECONDS = 30.0
+LIVED_WELL_SECONDS = 60.0
+
+
+class DidNotStart(Exception):
+    """A worker ended before it accepted anything, and none ever had: it would be so again."""
+
+
+def as_asked(workers: int) -> int:
+    """How many workers the setting means; 0: one for each processor that this process may use."""
+    return workers or len(os.sched_getaffinity(0))
+
+
+def pause_seconds(deaths: int) -> float:
+    """How long to wait after so many deaths in a row before there is a next life."""
+    return min(PAUSE_SECONDS * 2.0 ** (deaths - 1), PAUSE_MAX_SECONDS)
+
+
+async def serve(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Run a group until a signal ends it.
+
+    Raises ``OSError`` where the address cannot be listened on, ``BadSettings`` for a file that will not do, and
+    ``DidNotStart``.
+    """
+    wiring.key_source(settings)
+    wiring.upstream_tls(settings.upstream_ca_file)
+    with (
+        trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
+        await listen(settings) as listener,
+    ):
+        group = Group(settings, listener, log)
+        await group.run(SignalledOrders(signals, log))
+    log.info("stopped")
+
+
+class Group:
+    """The workers that live, by number, and what the dead have counted."""
+
+    def __init__(self, settings: Settings, listener: socket.socket, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._settings = settings
+        self._listener = listener
+        self._log = log
+        self._size = as_asked(settings.workers)
+        self._metrics = Metrics(max_identities=0)
+        self._workers: dict[int, trio.Process] = {}
+        self._links: dict[int, Link] = {}
+        self._counted: dict[int, scrape.Snapshot] = {}  # at the last scrape, so that a death takes little with it
+        self._counted_by_the_dead: scrape.Snapshot = []
+        self._accepting: set[int] = set()
+        self._all_accepted = trio.Event()
+        self._ending = trio.Event()
+
+    async def run(self, orders: AsyncIterator[Order]) -> None:
+        """Until it was ordered to end and all workers have."""
+        failure: DidNotStart | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._obey, orders)
+            nursery.start_soon(self._announce)
+            try:
+                async with trio.open_nursery() as keepers:
+                    for number in range(1, self._size + 1):
+                        keepers.start_soon(self._keep, number)
+            except* DidNotStart as group:
+                failure = DidNotStart(*group.exceptions[0].args)
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            raise failure
+
+    async def _obey(self, orders: AsyncIterator[Order]) -> None:
+        async with trio.open_nursery() as nursery:
+            async for order in orders:
+                self._ending.set()
+                if order is Order.DRAIN:
+                    for process in self._workers.values():
+                        process.terminate()
+                    nursery.start_soon(self._kill_after, self._settings.graceful_drain_timeout_seconds + GRACE_SECONDS)
+                else:
+                    for link in self._links.values():
+                        link.tell(worker.CUT)
+                    nursery.start_soon(self._kill_after, GRACE_SECONDS)
+
+    async def _kill_after(self, seconds: float) -> None:
+        await trio.sleep(seconds)
+        for number, process in self._workers.items():
+            self._log.error("killed", worker=number, pid=process.pid)
+            process.kill()
+
+    async def _announce(self) -> None:
+        await self._all_accepted.wait()
+        where = self._settings
+        port = self._listener.getsockname()[1]
+        self._log.info("listening", host=where.listen.host, port=port, path=where.ws_path, workers=self._size)
+
+    async def _keep(self, number: int) -> None:
+        """Have a worker of that number, one after the other."""
+        deaths = 0
+        while not self._ending.is_set():
+            began_at = trio.current_time()
+            status = await self._live(number)
+            self._accepting.discard(number)
+            self._counted_by_the_dead = scrape.summed(
+                [self._counted_by_the_dead, scrape.counts_of(self._counted.pop(number, []))]
+            )
+            if self._ending.is_set():
+                return
+            if not self._all_accepted.is_set():
+                raise DidNotStart(f"worker {number} ended with status {status} before it accepted anything")
+            self._metrics.worker_restarts.inc()
+            deaths = deaths + 1 if trio.current_time() - began_at < LIVED_WELL_SECONDS else 1
+            pause = pause_seconds(deaths)
+            self._log.error("worker ended", worker=number, status=status, pause=pause)
+            with trio.move_on_after(pause):
+                await self._ending.wait()
+
+    async def _live(self, number: int) -> int:
+        """One life of a worker, from its start to its exit status."""
+        ours, theirs = socket.socketpair()
+        command = [sys.executable, "-P", "-m", worker.__name__, str(self._listener.fileno()), str(theirs.fileno())]
+        async with trio.open_nursery() as nursery:
+            with theirs:
+                process: trio.Process = await nursery.start(
+                    partial(
+                        trio.run_process,
+                        command,
+                        stdin=pickle.dumps((self._settings, number)),
+                        check=False,
+                        pass_fds=(self._listener.fileno(), theirs.fileno()),
+                        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+                    )
+                )
+            self._workers[number] = process
+            link = self._links[number] = Link(ours, self._answers(number), self._log.bind(worker=number))
+            nursery.start_soon(link.run)
+            if self._ending.is_set():  # the order came while it was started
+                process.terminate()
+            try:
+                status = await process.wait()
+            finally:
+                del self._workers[number], self._links[number]
+            nursery.cancel_scope.cancel()
+        return status
+
+    def _answers(self, number: int) -> dict[str, Any]:
+        async def accepting(_: object) -> None:
+            self._accepting.add(number)
+            if len(self._accepting) == self._size:
+                self._all_accepted.set()
+
+        async def others_metrics(own: scrape.Snapshot) -> list[scrape.Snapshot]:
+            self._counted[number] = own
+            async with trio.open_nursery() as nursery:
+                for other, link in self._links.items():
+                    if other != number:
+                        nursery.start_soon(self._count, other, link)
+            others = [taken for other, taken in self._counted.items() if other != number]
+            return [*others, self._counted_by_the_dead, scrape.snapshot(self._metrics.registry)]
+
+        return {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics}
+
+    async def _count(self, number: int, link: Link) -> None:
+        try:
+            self._counted[number] = await link.ask(worker.METRICS, seconds=COUNTING_SECONDS)
+        except NoAnswer:
+            self._log.warning("not counted", worker=number)
