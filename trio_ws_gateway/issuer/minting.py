@@ -57,7 +57,7 @@ def parse_seconds(text: str) -> float:
     """``90s``, ``15m``, ``8h``, ``1d`` or a number of seconds; below zero too. Raises ``ValueError``."""
     match = re.fullmatch(r"(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)([smhd]?)", text)
     if match is None:
-        raise ValueError("is no span of time such as 90s, 15m, 8h, 1d or a number of seconds")
+        raise ValueError("is no span of time")
     number, unit = match.groups()
     return float(number) * UNITS_SECONDS[unit]
 
@@ -66,7 +66,7 @@ def parse_claim(text: str) -> tuple[str, object]:
     """``name=value``: the value as JSON if it is JSON, and as a string if not. Raises ``ValueError``."""
     name, equals, value = text.partition("=")
     if not name or not equals:
-        raise ValueError("is not name=value")
+        raise ValueError("has no name, or no =")
     try:
         return name, json.loads(value, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):

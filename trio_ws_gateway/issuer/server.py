@@ -26,7 +26,9 @@ TOKEN_PATH = "/token"
 REQUEST_SECONDS = 5.0
 MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
+CHUNK_BYTES = 4 * 1024  # h11 limits what is not whole yet: it should look often
 MAX_FIELDS = 100
+FIELDS = "it takes sub, aud, role, lifetime (90s, 15m, 8h, 1d or seconds) and claim (name=value)"
 ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # an address to listen on, and one to be found at
 
 Answer = tuple[HTTPStatus, str]
@@ -87,8 +89,8 @@ class Issuer:
                 roles=fields.get("role", ()),
                 claims=dict(map(parse_claim, fields.get("claim", ()))),
             )
-        except (ValueError, RecursionError) as error:
-            return _problem(HTTPStatus.BAD_REQUEST, str(error))
+        except (ValueError, RecursionError):
+            return _problem(HTTPStatus.BAD_REQUEST, FIELDS)
         answer = {"access_token": token, "token_type": "Bearer", "expires_in": int(lifetime_seconds)}  # RFC 6749 5.1
         return HTTPStatus.OK, json.dumps(answer) + "\n"
 
@@ -124,41 +126,50 @@ async def serving(
 async def _converse(stream: trio.SocketStream, issuer: Issuer) -> None:
     """One request, one answer. The caller closes the stream."""
     http = h11.Connection(h11.SERVER, max_incomplete_event_size=MAX_HEAD_BYTES)
+    request = None
     try:
         try:
-            status, document = await _answer(stream, http, issuer)
+            request, body = await _request(stream, http)
+            status, document = issuer.answer(
+                request.method.decode(),
+                request.target.decode("latin-1"),
+                dict(request.headers).get(b"host", b"").decode("latin-1"),
+                body,
+                time.time(),
+            )
         except h11.RemoteProtocolError as error:
-            status, document = _problem(HTTPStatus(error.error_status_hint), "that is no request")
+            status, document = _problem(HTTPStatus(error.error_status_hint), "that is no request that is taken here")
         headers = [
             ("Content-Type", "application/json"),
             ("Content-Length", str(len(document))),
             ("Cache-Control", "no-store"),
             ("Connection", "close"),
         ]
-        said = [h11.Response(status_code=status, headers=headers), h11.Data(data=document.encode()), h11.EndOfMessage()]
-        await stream.send_all(b"".join(http.send(event) or b"" for event in said))
-    except (trio.BrokenResourceError, h11.ProtocolError):
-        pass  # the client went away, in the middle of its request or before the answer
+        said = http.send(h11.Response(status_code=status, headers=headers)) or b""
+        if request is None or request.method != b"HEAD":
+            said += http.send(h11.Data(data=document.encode())) or b""
+        await stream.send_all(said)
+    except (EOFError, trio.BrokenResourceError):
+        pass  # the client went away
 
 
-async def _answer(stream: trio.SocketStream, http: h11.Connection, issuer: Issuer) -> Answer:
-    method = target = host = ""
-    body = bytearray()
+async def _request(stream: trio.SocketStream, http: h11.Connection) -> tuple[h11.Request, bytes]:
+    """The next request and its body. Raises ``h11.RemoteProtocolError``, and ``EOFError`` where none comes."""
+    request, body = None, b""
     while True:
-        match http.next_event():
-            case h11.Request() as request:
-                method, target = request.method.decode(), request.target.decode("latin-1")
-                host = dict(request.headers).get(b"host", b"").decode("latin-1")
-            case h11.Data(data=data):
-                body += data
-                if len(body) > MAX_BODY_BYTES:
-                    return _problem(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "that is too long")
-            case h11.EndOfMessage():
-                return issuer.answer(method, target, host, bytes(body), time.time())
-            case h11.ConnectionClosed():
-                raise h11.RemoteProtocolError("no request")
-            case _:
-                http.receive_data(bytes(await stream.receive_some()))
+        event = http.next_event()
+        if isinstance(event, h11.Request):
+            request = event
+        elif isinstance(event, h11.Data):
+            body += event.data
+            if len(body) > MAX_BODY_BYTES:
+                raise h11.RemoteProtocolError("too long", error_status_hint=HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        elif isinstance(event, h11.EndOfMessage) and request is not None:
+            return request, body
+        elif isinstance(event, h11.ConnectionClosed):
+            raise EOFError
+        else:
+            http.receive_data(bytes(await stream.receive_some(CHUNK_BYTES)))
 
 
 def _problem(status: HTTPStatus, description: str) -> Answer:
