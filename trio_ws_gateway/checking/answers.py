@@ -1,0 +1,126 @@
+"""What an upstream's answer to a WebSocket handshake means to an operator, from a good 101 to no HTTP at all.
+
+Pure: the bytes that came go in; half a sentence comes out, or a ``Trouble`` with what to do. What is right and what
+is wrong is decided by the gateway's own ``Introduction``; here it only gets words.
+"""
+
+from attrs import frozen
+
+from trio_ws_gateway.checking.findings import Trouble, quoted
+from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.upstream.introduction import Introduction
+from trio_ws_gateway.wire.http import BadUpstream, Response, head_end, parse_response
+
+LISTENERS = (
+    "Mosquitto: a listener with `protocol websockets`; RabbitMQ: the plugin rabbitmq_web_mqtt, port 15675, path /ws;"
+    " EMQX and HiveMQ: port 8083 or 8000, path /mqtt"
+)
+
+
+@frozen(kw_only=True)
+class Upstream:
+    """``setting``: has its URL. ``offers``: the subprotocol, for MQTT. ``has_token``: its sessions bring one."""
+
+    protocol: str
+    setting: str
+    url: WebSocketUrl
+    offers: str | None = None
+    has_token: bool = False
+
+    @property
+    def speaks_mqtt(self) -> bool:
+        return self.protocol == "mqtt"
+
+
+def agreed(heard: bytes, upstream: Upstream, introduction: Introduction) -> str:
+    """What the upstream agreed to. ``heard``: all it said until the end of a head, or until it hung up."""
+    end = head_end(heard)
+    if end is None or not heard.startswith(b"HTTP/"):
+        raise _no_http(heard, upstream)
+    try:
+        response = parse_response(heard[:end])
+    except BadUpstream as error:
+        raise Trouble(f"answers with a head that is no good HTTP: {error.detail}", "Is that a web server?") from None
+    if response.status in (401, 403) and upstream.has_token:
+        return f"answers {response.status} to a handshake without a token, as it may: none was sent"
+    if response.status != 101:
+        raise Trouble(f"answers {_said(response)}, not 101", _advice(response, heard[end:], upstream))
+    try:
+        accepted = introduction.check(response)
+    except BadUpstream as error:
+        raise Trouble(f"answers 101, but {error.detail}", _of_bad_101(upstream)) from None
+    chosen = "" if accepted.subprotocol is None else f", subprotocol {accepted.subprotocol}"
+    return f"takes WebSocket connections{chosen}"
+
+
+def silence(upstream: Upstream) -> str:
+    """What to do about one that takes a connection and a request and says nothing."""
+    if upstream.speaks_mqtt:
+        return f"Perhaps that is no WebSocket listener but a plain MQTT port. {LISTENERS}."
+    return "Something listens there that does not speak HTTP and waits, or hangs: is the port right?"
+
+
+def _no_http(heard: bytes, upstream: Upstream) -> Trouble:
+    if not heard:
+        advice = f"Perhaps that is the plain MQTT port (1883)? {LISTENERS}." if upstream.speaks_mqtt else ""
+        return Trouble(
+            "takes the connection and hangs up on the handshake",
+            advice or "What listens there speaks no HTTP, or it is a port of TLS: then wss://.",
+        )
+    if heard[:1] in (b"\x15", b"\x16") and heard[1:2] == b"\x03":
+        return Trouble("answers with TLS", f"Begin {upstream.setting} with wss:// instead of ws://.")
+    if heard.startswith(b"AMQP"):
+        return Trouble("answers with AMQP", f"That is the broker's AMQP port. {LISTENERS}.")
+    said = quoted(heard[:40].decode("latin-1"))
+    what = "the head of its answer has no end" if heard.startswith(b"HTTP/") else "answers, but not with HTTP"
+    return Trouble(f"{what}: {said}", "Is the port right?")
+
+
+def _said(response: Response) -> str:
+    return f"{response.status} {quoted(response.reason, 40)[1:-1]}".rstrip()
+
+
+def _advice(response: Response, body: bytes, upstream: Upstream) -> str:
+    setting = upstream.setting
+    match response.status:
+        case 400 if b"HTTPS port" in body or b"HTTPS server" in body:
+            return f"That is a port of TLS: begin {setting} with wss:// instead of ws://."
+        case 400 if upstream.speaks_mqtt:
+            return (
+                f"Does it want another subprotocol than {upstream.offers} (UPSTREAM_MQTT_SUBPROTOCOL), or another path?"
+                " Behind a proxy: does that pass the headers Upgrade and Connection?"
+            )
+        case 401:
+            return "It wants HTTP credentials, and the gateway has none for it: let the gateway in without."
+        case 403:
+            return "It does not let this machine in, or not without an Origin: look at its list of allowed ones."
+        case 404 if upstream.speaks_mqtt:
+            return f"The path {_path(upstream.url)} is wrong in {setting}, or that is a web server. {LISTENERS}."
+        case 404:
+            return f"The path {_path(upstream.url)} is wrong in {setting}, or that is another server."
+        case 400 | 426:
+            return "It sees no upgrade. A proxy in between must pass the headers Upgrade and Connection, over HTTP/1.1."
+        case 502 | 503 | 504:
+            return "A proxy is there, but what it stands for is not, or not ready."
+        case status if status >= 500:
+            return "Look at the log of the upstream: the mistake is there."
+        case status if 300 <= status < 400:
+            location = quoted((response.headers.get("location") or "").partition("?")[0])
+            return f"It sends elsewhere, to {location}: the gateway does not follow, so give the final address."
+        case status if 200 <= status < 300:
+            return f"A web server is there, but no WebSocket at {_path(upstream.url)}: is the path right in {setting}?"
+        case _:
+            return f"Is {setting} right? Look at the log of the upstream."
+
+
+def _of_bad_101(upstream: Upstream) -> str:
+    if upstream.speaks_mqtt:
+        return (
+            f"{upstream.offers} was offered: perhaps a WebSocket server that is no MQTT broker, or another path,"
+            " or another UPSTREAM_MQTT_SUBPROTOCOL."
+        )
+    return "It breaks the rules of the handshake (RFC 6455 4.1), and clients would be refused: look at what it is."
+
+
+def _path(url: WebSocketUrl) -> str:
+    return url.target.partition("?")[0]

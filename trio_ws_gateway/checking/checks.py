@@ -1,0 +1,84 @@
+"""All checks of one configuration: which there are, run together, and read together.
+
+Settings in, findings out; knows no command line. The only place that knows every probe.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from attrs import evolve
+
+from trio_ws_gateway import wiring
+from trio_ws_gateway.checking.answers import Upstream
+from trio_ws_gateway.checking.dangers import dangers
+from trio_ws_gateway.checking.findings import Finding, Status
+from trio_ws_gateway.checking.key_source import check_issuer, check_keys
+from trio_ws_gateway.checking.machine import authorities, check_descriptors, check_listen, upstream_tls
+from trio_ws_gateway.checking.probing import Check, run
+from trio_ws_gateway.checking.redis_store import check_redis
+from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
+from trio_ws_gateway.config.loading import Loaded
+from trio_ws_gateway.config.settings import rows
+from trio_ws_gateway.protocols.registry import standard_registry
+
+
+async def check(loaded: Loaded, timeout_seconds: float) -> list[Finding]:
+    """Look at everything, at the same time. Raises ``BadSettings``."""
+    upstreams = upstreams_of(loaded.settings)
+    findings = await run(_checks(loaded, upstreams, timeout_seconds))
+    return [*_settings(loaded), *_at_defaults(findings, upstreams, loaded.given)]
+
+
+def _settings(loaded: Loaded) -> list[Finding]:
+    """What the gateway warns of at start, and then what it does not."""
+    findings = [Finding("settings", Status.WARNING, warning) for warning in loaded.warnings]
+    findings += dangers(loaded.settings)
+    return findings or [Finding("settings", Status.OK, "nothing wrong, and nothing dangerous")]
+
+
+def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
+    settings = loaded.settings
+    yield Check("listen", partial(check_listen, settings.listen))
+    yield Check("descriptors", check_descriptors)
+    if (source := wiring.key_source(settings)) is not None:
+        yield Check("keys", partial(check_keys, settings, source, timeout_seconds))
+        yield Check("issuer", partial(check_issuer, settings, timeout_seconds))
+    tls = upstream_tls(settings.upstream_ca_file)
+    if settings.upstream_ca_file is not None:
+        yield Check("authorities", partial(_authorities, settings.upstream_ca_file, upstreams))
+    known = standard_registry(settings).protocols
+    for upstream in upstreams:
+        name = f"upstream {upstream.protocol}"
+        if upstream.protocol in known:
+            yield Check(name, partial(check_upstream, upstream, tls, timeout_seconds))
+        else:
+            yield Check(name, partial(_nobodys, upstream))
+    if settings.redis_url is not None:
+        has_effect = dict(rows())["REDIS_URL"].works_for is None
+        yield Check("redis", partial(check_redis, settings.redis_url, timeout_seconds, has_effect=has_effect))
+
+
+async def _authorities(path: Path, upstreams: Sequence[Upstream]) -> list[Finding]:
+    return [authorities(path, used=any(upstream.url.secure for upstream in upstreams))]
+
+
+async def _nobodys(upstream: Upstream) -> list[Finding]:
+    detail = f"{upstream.setting} is set, but no adapter is called `{upstream.protocol}`: nothing goes there"
+    return [Finding(f"upstream {upstream.protocol}", Status.WARNING, detail)]
+
+
+def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: frozenset[str]) -> Iterator[Finding]:
+    """An upstream that nobody has configured may be missing, as long as there is another one: many have only one."""
+    defaults = {f"upstream {each.protocol}": each.setting for each in upstreams if each.setting not in given}
+    names = {f"upstream {each.protocol}" for each in upstreams}
+    one_works = any(finding.name in names and finding.status is Status.OK for finding in findings)
+    for finding in findings:
+        if finding.status is Status.FAILED and finding.name in defaults:
+            unset = f"{defaults[finding.name]} is unset, and this is its default"
+            if one_works:
+                advice = f"{unset}: no matter if no such sessions come."
+                finding = evolve(finding, status=Status.WARNING, advice=advice)
+            else:
+                finding = evolve(finding, advice=f"{unset}. {finding.advice}")
+        yield finding

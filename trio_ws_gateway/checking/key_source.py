@@ -1,0 +1,193 @@
+"""Are the provider's keys there, of use, and of the right issuer? And what time is it, where tokens are made?
+
+Asks as the gateway does, with the gateway's own ``KeySource``, once and without keeping anything. No token is
+needed, and none is seen.
+"""
+
+import time
+from collections.abc import Callable
+from email.utils import parsedate_to_datetime
+
+import httpx
+import trio
+from attrs import evolve, field, frozen
+
+from trio_ws_gateway import wiring
+from trio_ws_gateway.auth.jwks import FetchFailed, KeySource, OtherIssuer, new_client
+from trio_ws_gateway.auth.keys import BadKeySet, KeySet
+from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
+from trio_ws_gateway.checking.probing import until
+from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.wire import jwa
+
+SHOWN_KEYS = 4
+CLOCK_GRAIN_SECONDS = 2  # a Date header counts whole seconds, and was written before it was read
+
+_SILENCE = "Packets to it vanish, as a firewall does that, or the provider hangs."
+_ADVICE = ADVICE | {
+    Reason.UNTRUSTED: "An authority of your own goes into a PEM file that the variable SSL_CERT_FILE names,"
+    " together with the others that are needed; UPSTREAM_CA_FILE is for upstreams only.",
+    Reason.NOT_TLS: "Is that port one of plain http://, or behind a proxy that is not there yet?",
+}
+_BY_STATUS = {
+    401: "The provider's keys are public: this is another page, or a proxy that wants to know who asks.",
+    403: "The provider's keys are public: this is another page, or a proxy that wants to know who asks.",
+    404: "The path is wrong. Keycloak: https://host/realms/<realm>/protocol/openid-connect/certs for the keys,"
+    " https://host/realms/<realm> for the issuer (before version 17 with /auth before /realms).",
+}
+_REDIRECTED = (
+    "Follow it by hand (curl -LI) and set the address at its end: keys are not fetched from wherever one is sent."
+)
+
+
+@frozen
+class _Heard:
+    """What the answers said beside their documents."""
+
+    clock: Callable[[], float]
+    urls: list[httpx.URL] = field(factory=list)
+    statuses: list[int] = field(factory=list)
+    types: list[str] = field(factory=list)
+    ahead_seconds: list[float] = field(factory=list)  # by how much our clock is ahead of the server's
+
+    async def note(self, response: httpx.Response) -> None:
+        self.urls.append(response.url)
+        self.statuses.append(response.status_code)
+        self.types.append(response.headers.get("Content-Type", ""))
+        try:
+            then = parsedate_to_datetime(response.headers["Date"]).timestamp()
+            then += float(response.headers.get("Age", 0))  # what a cache has kept tells an old time
+        except (KeyError, ValueError):
+            return
+        self.ahead_seconds.append(self.clock() - then)
+
+
+async def check_keys(
+    settings: Settings, source: KeySource, timeout_seconds: float, *, clock: Callable[[], float] = time.time
+) -> list[Finding]:
+    """Of the keys, and of the clock where the provider tells the time."""
+    heard = _Heard(clock)
+    name, url = _configured(settings)
+    detail = f"{_without_query(url)}: no answer within {timeout_seconds:g} s"
+    try:
+        async with new_client() as client:
+            client.event_hooks = {"response": [heard.note]}
+            with until(trio.current_time() + timeout_seconds, detail, _SILENCE):
+                try:
+                    keys = await source.fetch(client)
+                except FetchFailed as failure:
+                    raise await _explained(failure, settings, client, heard, name) from failure
+        shown = _described(keys, _without_query(str(heard.urls[-1])))
+        findings = [Finding("keys", Status.OK, shown)]
+    except Trouble as trouble:
+        findings = [trouble.found("keys")]
+    return [*findings, *clock_findings(heard.ahead_seconds[:1], settings.jwt_leeway_seconds)]
+
+
+async def check_issuer(settings: Settings, timeout_seconds: float) -> list[Finding]:
+    """Whether JWT_EXPECTED_ISSUER is how the provider calls itself, where it says so: a slash too many, and no token
+    is accepted. Where keys come from JWKS_URL the gateway has no need to ask, so silence is no finding."""
+    expected = settings.jwt_expected_issuer or ""
+    if settings.jwks_url is None or not expected.startswith(("https://", "http://")):
+        return []
+    try:
+        source = KeySource(issuer=expected, algorithms=jwa.ALGORITHMS)
+    except ValueError:
+        return []
+    with trio.move_on_after(timeout_seconds):
+        async with new_client() as client:
+            try:
+                await source.fetch(client)
+            except OtherIssuer as other:
+                said = f"the provider there calls itself {quoted(other.said)}"
+                detail = f"JWT_EXPECTED_ISSUER is {quoted(expected)}, but {said}"
+                advice = "Take the provider's very words; a slash at the end counts too."
+                return [Finding("issuer", Status.WARNING, detail, advice)]
+            except FetchFailed:
+                return []
+        return [Finding("issuer", Status.OK, f"the provider calls itself {quoted(expected)} too")]
+    return []
+
+
+def clock_findings(ahead_seconds: list[float], leeway_seconds: float) -> list[Finding]:
+    """What to think of a clock that differs by so much; nothing where nobody tells the time."""
+    findings = []
+    for ahead in ahead_seconds:
+        by = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's"
+        if abs(ahead) <= max(leeway_seconds, CLOCK_GRAIN_SECONDS):
+            detail = "agrees with the provider's" if abs(ahead) <= CLOCK_GRAIN_SECONDS else f"{by}, within the leeway"
+            findings.append(Finding("clock", Status.OK, detail))
+        else:
+            effect = "good tokens count as expired" if ahead > 0 else "fresh tokens count as not valid yet"
+            detail = f"this machine's clock is {by}, JWT_LEEWAY_SECONDS allows {leeway_seconds:g}: {effect}"
+            findings.append(Finding("clock", Status.WARNING, detail, "Set the clock (NTP), here or there."))
+    return findings
+
+
+async def _explained(
+    failure: FetchFailed, settings: Settings, client: httpx.AsyncClient, heard: _Heard, name: str
+) -> Trouble:
+    """The failure in an operator's words."""
+    detail, reason = f"{failure.url}: {failure}", reason_of(failure)
+    host, port = httpx.URL(failure.url).host, httpx.URL(failure.url).port
+    if isinstance(failure, OtherIssuer):
+        says = f"it is the metadata of {quoted(failure.said)}, not of {quoted(settings.oidc_issuer)}"
+        return Trouble(f"{failure.url}: {says}", "Set OIDC_ISSUER to its very words; a slash at the end counts too.")
+    if reason is not Reason.OTHER:
+        port = port or (443 if failure.url.startswith("https:") else 80)
+        advice = _ADVICE.get(reason, "")
+        if reason is Reason.REFUSED:
+            advice = refused(f"Does the provider run, and is the port right in {name}?", host)
+        return Trouble(f"{failure.url}: {words_for(failure, host, port)}", advice)
+    if isinstance(failure.__context__, BadKeySet) and "none of its" in str(failure):
+        return await _no_use(failure, settings, client)
+    status, content_type = (heard.statuses[-1], heard.types[-1]) if heard.statuses else (0, "")
+    if status >= 500:
+        return Trouble(detail, "The provider, or the proxy in front of it, is not well: look at its log.")
+    if 300 <= status < 400:
+        return Trouble(detail, _REDIRECTED)
+    if status != httpx.codes.OK:
+        return Trouble(detail, _BY_STATUS.get(status, f"Is {name} right?"))
+    if "html" in content_type:
+        page = f"{failure.url}: a web page ({quoted(content_type)}), not JSON"
+        return Trouble(
+            page, f"{name} leads to a page for people, such as a login or a console: see the provider's manual."
+        )
+    if "no list named keys" in str(failure):
+        advice = "That may be the metadata: set JWKS_URL to its `jwks_uri`, or OIDC_ISSUER to its `issuer` instead."
+        return Trouble(detail, advice)
+    return Trouble(detail, f"Is {name} right? Look at what is there: curl -L {failure.url}")
+
+
+async def _no_use(failure: FetchFailed, settings: Settings, client: httpx.AsyncClient) -> Trouble:
+    """Keys are there, but not for JWT_VALID_ALGORITHMS: see what they would be for."""
+    detail = f"{failure.url}: {failure} (JWT_VALID_ALGORITHMS)"
+    source = wiring.key_source(evolve(settings, jwt_valid_algorithms=jwa.ALGORITHMS))
+    try:
+        keys = await source.fetch(client) if source is not None else KeySet()
+    except FetchFailed:
+        return Trouble(detail, "No key there is of any use: RSA below 2048 bits, symmetric, or not for signatures.")
+    others = ", ".join(keys.of_algorithm)
+    return Trouble(
+        detail, f"They are for {others}: name those of them in JWT_VALID_ALGORITHMS with which tokens are signed."
+    )
+
+
+def _described(keys: KeySet, url: str) -> str:
+    count = len({id(key) for found in keys.of_algorithm.values() for key in found})
+    shown = [f"{quoted(kid, 24)} for {', '.join(algorithms)}" for kid, algorithms in keys.by_kid.items()]
+    if not shown:
+        shown = [f"without a kid, for {', '.join(keys.of_algorithm)}"]
+    more = f"; and {len(shown) - SHOWN_KEYS} more" if len(shown) > SHOWN_KEYS else ""
+    return f"{count} usable key{'s' if count > 1 else ''} at {url}: {'; '.join(shown[:SHOWN_KEYS])}{more}"
+
+
+def _configured(settings: Settings) -> tuple[str, str]:
+    if settings.jwks_url is not None:
+        return "JWKS_URL", settings.jwks_url
+    return "OIDC_ISSUER", settings.oidc_issuer or ""
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
