@@ -1,0 +1,198 @@
+"""The two kinds of client that the demo plays, and what a gateway answered them as a value.
+
+An MQTT client speaks 3.1.1, which every broker does, and only as much of it as it takes to hear itself.
+"""
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import trio
+from attrs import frozen
+from trio_websocket import (
+    ConnectionClosed,
+    ConnectionRejected,
+    HandshakeError,
+    WebSocketConnection,
+    open_websocket_url,
+)
+
+from trio_ws_gateway.wire.mqtt import Connect, packet_length
+from trio_ws_gateway.wire.mqtt_fields import string, variable
+
+DEADLINE_SECONDS = 10.0
+CLOSE_SECONDS = 1.0
+KEEP_ALIVE_SECONDS = 30
+ACCEPTED = 0
+CONNACK, SUBACK, PUBLISH = 2, 9, 3  # packet types (MQTT 3.1.1 2.2.1)
+SUBSCRIBE_HEAD, PUBLISH_HEAD = b"\x82", b"\x30"  # with the flags that they must have; of QoS 0
+CONNACK_WORDS = (
+    "accepted",
+    "unacceptable protocol version",
+    "client id rejected",
+    "server unavailable",
+    "bad user name or password",
+    "not authorised",
+)
+"""By return code (MQTT 3.1.1 3.2.2.3)."""
+
+
+@frozen(kw_only=True)
+class Answer:
+    """What a client was told, in this order; what it was not told is ``None``.
+
+    ``http``: the status of its handshake; MQTT clients look further. ``connack``: a return code. ``close``: a close
+    code. ``reason``: the words of that, or of the HTTP answer. ``echoed``: what it said came back to it.
+    """
+
+    http: int | None = None
+    connack: int | None = None
+    close: int | None = None
+    reason: str = ""
+    echoed: bool = False
+
+    def __str__(self) -> str:
+        words = []
+        if self.http is not None:
+            words.append(f"HTTP {self.http} {self.reason}")
+        if self.connack is not None:
+            words.append(f"CONNACK {self.connack} {CONNACK_WORDS[self.connack]}")
+        if self.close is not None:
+            words.append(f"close {self.close} {self.reason}")
+        if self.echoed:
+            words.append("echoed")
+        return ", ".join(word.strip() for word in words) or self.reason or "nothing"
+
+
+class Ended(Exception):
+    """The gateway did not let a client in, or ended its session. ``answer`` is what it said."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(str(answer))
+        self.answer = answer
+
+
+@frozen(kw_only=True)
+class Session:
+    """``welcome`` is how it was let in; ``round_trip`` says a text, waits until it comes back, and raises ``Ended``."""
+
+    welcome: Answer
+    round_trip: Callable[[str], Awaitable[None]]
+
+
+@asynccontextmanager
+async def raw_session(url: str, *, bearer: str = "", subprotocols: Sequence[str] = ()) -> AsyncIterator[Session]:
+    """A raw session with an echo behind it. Raises ``Ended``."""
+    async with _websocket(url, bearer, subprotocols) as websocket:
+
+        async def round_trip(text: str) -> None:
+            with _in_time():
+                await websocket.send_message(text)
+                while await websocket.get_message() != text:
+                    pass
+
+        yield Session(welcome=Answer(http=101), round_trip=round_trip)
+
+
+@asynccontextmanager
+async def mqtt_session(url: str, *, client_id: str, username: str, token: str, topic: str) -> AsyncIterator[Session]:
+    """An MQTT session that hears what it publishes to ``topic``; the token is its password. Raises ``Ended``."""
+    async with _websocket(url, "", ["mqtt"]) as websocket:
+        client = _MqttClient(websocket)
+        with _in_time():
+            await client.connect(client_id, username, token)
+            await client.subscribe(topic)
+
+        async def round_trip(text: str) -> None:
+            with _in_time():
+                await client.publish(topic, text.encode())
+                while not (await client.receive(PUBLISH)).endswith(text.encode()):
+                    pass
+
+        yield Session(welcome=Answer(connack=ACCEPTED), round_trip=round_trip)
+
+
+class _MqttClient:
+    def __init__(self, websocket: WebSocketConnection) -> None:
+        self._websocket = websocket
+        self._heard = b""
+
+    async def connect(self, client_id: str, username: str, token: str) -> None:
+        connect = Connect(
+            level=4,
+            client_id=client_id,
+            username=username,
+            password=token.encode() or None,
+            keep_alive=KEEP_ALIVE_SECONDS,
+        )
+        await self._websocket.send_message(connect.to_bytes())
+        code = (await self.receive(CONNACK))[-1]
+        if code != ACCEPTED:
+            try:
+                await self._websocket.get_message()
+            except ConnectionClosed as closed:
+                raise Ended(_close_of(closed, connack=code)) from None
+            raise Ended(Answer(connack=code))
+
+    async def subscribe(self, topic: str) -> None:
+        body = b"\x00\x01" + string(topic, "topic") + b"\x00"  # packet id, filter, QoS (MQTT 3.1.1 3.8)
+        await self._websocket.send_message(SUBSCRIBE_HEAD + variable(len(body), "SUBSCRIBE") + body)
+        await self.receive(SUBACK)
+
+    async def publish(self, topic: str, payload: bytes) -> None:
+        body = string(topic, "topic") + payload
+        await self._websocket.send_message(PUBLISH_HEAD + variable(len(body), "PUBLISH") + body)
+
+    async def receive(self, kind: int) -> bytes:
+        """The next packet of that type; others are left out."""
+        while True:
+            length = packet_length(self._heard)
+            while length is None or len(self._heard) < length:
+                message = await self._websocket.get_message()
+                self._heard += message if isinstance(message, bytes) else message.encode()
+                length = packet_length(self._heard)
+            packet, self._heard = self._heard[:length], self._heard[length:]
+            if packet[0] >> 4 == kind:
+                return packet
+
+
+@asynccontextmanager
+async def _websocket(url: str, bearer: str, subprotocols: Sequence[str]) -> AsyncIterator[WebSocketConnection]:
+    try:
+        async with open_websocket_url(
+            url,
+            subprotocols=subprotocols or None,
+            extra_headers=[(b"Authorization", f"Bearer {bearer}".encode())] if bearer else None,
+            connect_timeout=DEADLINE_SECONDS,
+            disconnect_timeout=CLOSE_SECONDS,
+        ) as websocket:
+            yield websocket
+    except ConnectionRejected as rejected:
+        raise Ended(Answer(http=rejected.status_code, reason=_detail(rejected.body))) from None
+    except ConnectionClosed as closed:
+        raise Ended(_close_of(closed)) from None
+    except (HandshakeError, OSError):
+        raise Ended(Answer(reason="no connection")) from None
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        with trio.fail_after(DEADLINE_SECONDS):
+            yield
+    except trio.TooSlowError:
+        raise Ended(Answer(reason=f"nothing for {DEADLINE_SECONDS:g} s")) from None
+
+
+def _close_of(closed: ConnectionClosed, connack: int | None = None) -> Answer:
+    if closed.reason is None:
+        return Answer(connack=connack, reason="connection lost")
+    return Answer(connack=connack, close=closed.reason.code, reason=closed.reason.reason or "")
+
+
+def _detail(body: bytes | None) -> str:
+    """The gateway's own words in a problem document (RFC 9457)."""
+    try:
+        return str(json.loads(body or b"")["detail"])
+    except (ValueError, LookupError, TypeError):
+        return ""

@@ -1,0 +1,102 @@
+"""What to try from another terminal: addresses, tokens, and commands that work as they are printed. Pure.
+
+A token is too long to copy without accident, so it goes into a variable first. A command stands between comments above
+it and an empty line below it.
+"""
+
+from shlex import quote
+
+from attrs import frozen
+
+from trio_ws_gateway.config.values import Address
+
+
+@frozen(kw_only=True)
+class Places:
+    """Where everything is. ``python`` is one that has paho."""
+
+    gateway: Address
+    path: str
+    issuer: str
+    mqtt_port: int
+    python: str
+
+    @property
+    def ws(self) -> str:
+        return f"ws://{self.gateway}{self.path}"
+
+    @property
+    def http(self) -> str:
+        return f"http://{self.gateway}"
+
+
+def addresses(places: Places) -> str:
+    return f"""\
+gateway  {places.ws}
+health   {places.http}/healthz  {places.http}/readyz
+metrics  {places.http}/metrics
+issuer   {places.issuer}/.well-known/openid-configuration
+keys     {places.issuer}/jwks.json
+tokens   {places.issuer}/token?sub=alice  (whoever asks gets them, in any name)
+mqtt     {places.gateway.host}:{places.mqtt_port}  (plain TCP, which the demo wraps into WebSocket for the gateway)"""
+
+
+def commands(places: Places, *, good: str, expired: str) -> str:
+    """``good`` and ``expired`` are tokens of alice's."""
+    host, port, mqtt_port = places.gateway.host, places.gateway.port, places.mqtt_port
+    return f"""\
+# First, a token of alice's, good for an hour. Of another's: change sub, and
+# below the client ids, which must begin with the name.
+TOKEN=$(curl -s '{places.issuer}/token?sub=alice' | cut -d'"' -f4)
+
+# To see a refusal, try the rest with one that has expired.
+TOKEN=$(curl -s '{places.issuer}/token?sub=alice&lifetime=-1h' | cut -d'"' -f4)
+
+# The same two without curl.
+TOKEN={good}
+TOKEN={expired}
+
+# mosquitto_sub waits for a message (Debian: apt install mosquitto-clients). It
+# cannot speak WebSocket to the path of a gateway, hence the plain port.
+mosquitto_sub -h {host} -p {mqtt_port} -i alice-sub -u alice -P "$TOKEN" \\
+  -t demo/alice -C 1 -W 60 &
+
+# mosquitto_pub sends it one.
+mosquitto_pub -h {host} -p {mqtt_port} -i alice-pub -u alice -P "$TOKEN" \\
+  -t demo/alice -m 'hello from mosquitto_pub'
+
+# paho, over WebSocket, sends a message to itself.
+TOKEN="$TOKEN" {quote(places.python)} - <<'END'
+import os
+from paho.mqtt.client import CallbackAPIVersion, Client
+def on_connect(client, data, flags, answer, properties):
+    print("CONNACK:", answer)
+    client.disconnect() if answer.is_failure else client.subscribe("demo/alice")
+def on_subscribe(client, *rest):
+    client.publish("demo/alice", "hello from paho")
+def on_message(client, data, message):
+    print(message.topic, message.payload.decode())
+    client.disconnect()
+client = Client(CallbackAPIVersion.VERSION2, "alice-paho", transport="websockets")
+client.ws_set_options("{places.path}")
+client.username_pw_set("alice", os.environ["TOKEN"])
+client.on_connect, client.on_subscribe = on_connect, on_subscribe
+client.on_message = on_message
+client.connect("{host}", {port})
+client.loop_forever()
+END
+
+# wscat (needs Node), the token in a header. Without -x you type yourself.
+npx --yes wscat -c {places.ws} -H "Authorization: Bearer $TOKEN" -x hello
+
+# wscat, the token as a subprotocol, as browsers have to.
+npx --yes wscat -c {places.ws} -s bearer -s "$TOKEN" -x hello
+
+# What the gateway counts.
+curl -s {places.http}/metrics | grep ^ws_
+
+// A browser: open {places.http}/healthz, and there the console (F12).
+ws = new WebSocket("{places.ws}", ["bearer", "{good}"])
+ws.onopen = () => ws.send("hello from a browser")
+ws.onmessage = (message) => console.log("echo:", message.data)
+ws.onclose = (end) => console.log("closed:", end.code, end.reason)"""

@@ -1,0 +1,220 @@
+"""The whole demo: starts what a gateway needs and the gateway, plays the scenes, invites, and ends everything again.
+
+What was started last ends first, so the gateway drains while there are still a broker and a backend behind it. No
+process, file or socket outlives ``run``.
+"""
+
+import itertools
+import shlex
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TextIO
+
+import httpx
+import trio
+from attrs import define, field, frozen
+
+from trio_ws_gateway.config.values import Address
+from trio_ws_gateway.demo.backends import serve_echo, serve_plain_mqtt
+from trio_ws_gateway.demo.broker import StartBroker
+from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
+from trio_ws_gateway.demo.clients import Ended
+from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
+from trio_ws_gateway.demo.invitation import Places, addresses, commands
+from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
+from trio_ws_gateway.demo.visits import visit
+from trio_ws_gateway.issuer import server
+from trio_ws_gateway.issuer.keys import SigningKey
+
+LOOPBACK = "127.0.0.1"
+ALGORITHM = "ES256"  # people will look at these tokens; those of RS256 are twice as long
+VISITOR = "alice"
+TALKERS = 2  # so many of the scenes, the first, are played on for ever
+PAUSE_SECONDS = 2.0
+PLAIN_EVERY = 15  # where lines cannot change, every so many messages are one
+
+
+@frozen(kw_only=True)
+class Wanted:
+    """``listen``: where the gateway shall be. ``once``: end after the scenes."""
+
+    listen: Address
+    start_broker: StartBroker
+    once: bool
+
+
+async def run(wanted: Wanted, output: TextIO) -> bool:
+    """Run a demo until SIGINT, SIGTERM or SIGHUP. Returns whether all went as it should.
+
+    Raises ``ChildFailed``, in a group, where something does not start or ends too soon.
+    """
+    with (
+        TemporaryDirectory(prefix="trio-ws-gateway-demo-") as directory,
+        trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
+    ):
+        async with trio.open_nursery() as nursery:
+            demo = Demo(wanted, nursery.cancel_scope)
+            nursery.start_soon(demo.end_on, signals)
+            with Screen(output, demo.end) as screen:
+                await demo.run(screen, Path(directory))
+            nursery.cancel_scope.cancel()
+    return demo.went_well
+
+
+@define(eq=False)
+class Demo:
+    """``went_well``: no scene so far had another answer than it should, and the gateway no other end."""
+
+    _wanted: Wanted
+    _everything: trio.CancelScope
+    _sessions: trio.CancelScope = field(factory=trio.CancelScope)
+    _is_open: bool = False
+    _unseen: int = 0  # ends of sessions that the gateway still has to log and that were on the screen before
+    went_well: bool = True
+
+    async def end_on(self, signals: AsyncIterator[int]) -> None:
+        async for _ in signals:
+            self.end()
+
+    def end(self) -> None:
+        """With sessions there is a drain to be seen; before that, nothing is worth waiting for."""
+        (self._sessions if self._is_open else self._everything).cancel()
+
+    async def run(self, screen: Screen, directory: Path) -> None:
+        """Start everything, and end it when ``end`` is called or, with the scenes all that is wanted, after them."""
+        host = self._wanted.listen.host
+        key = SigningKey.generate(ALGORITHM)
+
+        def heard(line: LogLine) -> None:
+            if (seen := visit(line)) is None:
+                return
+            if self._unseen:
+                self._unseen -= 1
+            else:
+                screen.show(seen)
+
+        async with trio.open_nursery() as nursery:  # of those who are still there while the gateway drains
+            async with (
+                server.serving([key], host=host, minting=True) as issuer,
+                self._wanted.start_broker(directory) as broker,
+            ):
+                screen.say(f"issuer   {issuer}")
+                screen.say(f"broker   {broker.url}  ({broker.name})")
+                echo_port = await nursery.start(serve_echo, LOOPBACK)
+                echo = f"ws://{LOOPBACK}:{echo_port}/"
+                screen.say(f"backend  {echo}  (it says everything back)")
+                settings = {
+                    "LISTEN": str(self._wanted.listen),
+                    "OIDC_ISSUER": issuer,
+                    "JWT_EXPECTED_AUDIENCE": AUDIENCE,
+                    "JWT_VALID_ALGORITHMS": ALGORITHM,
+                    "UPSTREAM_WS_URL": broker.url,
+                    "UPSTREAM_MQTT_CREDENTIALS": "strip",
+                    "MQTT_CLIENT_ID_PREFIX": CLIENT_ID_PREFIX,
+                    "RAW_WS_BACKEND_URL": echo,
+                    "GRACEFUL_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
+                }
+                async with gateway(settings, directory, heard) as running:
+                    screen.say(f"gateway  {running.url}  (a process of its own, started like this:)\n")
+                    screen.say(_as_command(settings) + "\n", "dim")
+                    with self._sessions:
+                        self._is_open = True
+                        mint = Mint(key=key, issuer=issuer)
+                        stage = scenes(running.url, mint)
+                        await self._play(stage, screen)
+                        if not self._wanted.once:
+                            mqtt_port = await nursery.start(serve_plain_mqtt, running.address.host, running.url)
+                            screen.say(_invitation(running, issuer, mqtt_port, mint))
+                            for scene in stage[:TALKERS]:
+                                nursery.start_soon(_talk, scene, screen)
+                            nursery.start_soon(_count, running, screen)
+                            await trio.sleep_forever()
+                    screen.say("\nThe gateway drains.")
+                self.went_well &= running.process.status == 0
+                screen.say(f"It ended with status {running.process.status}. Nothing is left running.")
+            nursery.cancel_scope.cancel()
+
+    async def _play(self, stage: list[Scene], screen: Screen) -> None:
+        screen.head()
+        self._unseen = len(stage)
+        for scene in stage:
+            began_at = trio.current_time()
+            answer = await play(scene)
+            as_due = answer == scene.due
+            self.went_well &= as_due
+            screen.show(
+                Line(
+                    verdict=(LET_IN if answer.echoed else REFUSED) if as_due else WRONG,
+                    who=scene.who,
+                    protocol=scene.protocol,
+                    tried=scene.tries,
+                    answer=str(answer) if as_due else f"{answer} (due: {scene.due})",
+                    seconds=trio.current_time() - began_at,
+                )
+            )
+
+
+async def _talk(scene: Scene, screen: Screen) -> None:
+    """Say something every few seconds, for ever, in a new session whenever one has ended."""
+    while True:
+        try:
+            async with scene.session() as session:
+                for count in itertools.count(1):
+                    began_at = trio.current_time()
+                    await session.round_trip(f"message {count}")
+                    took = trio.current_time() - began_at
+                    screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {took * 1000:.1f} ms")
+                    if not screen.is_terminal and count % PLAIN_EVERY == 0:
+                        tried, answer = f"message {count}", "came back"
+                        line = Line(
+                            verdict=LET_IN,
+                            who=scene.who,
+                            protocol=scene.protocol,
+                            tried=tried,
+                            answer=answer,
+                            seconds=took,
+                        )
+                        screen.show(line)
+                    await trio.sleep(PAUSE_SECONDS)
+        except Ended as ended:
+            screen.keep(scene.who, f"{scene.protocol}: {ended.answer}")
+        await trio.sleep(PAUSE_SECONDS)
+
+
+async def _count(running: Gateway, screen: Screen) -> None:
+    """Keep on the screen what the gateway says of itself."""
+    while True:
+        try:
+            counts = await running.counts()
+        except httpx.HTTPError:
+            return  # it drains
+        screen.keep(
+            "gateway",
+            f"{counts['ws_active_sessions']:.0f} sessions now, {counts['ws_auth_failures_total']:.0f} tokens refused",
+        )
+        await trio.sleep(PAUSE_SECONDS)
+
+
+def _invitation(running: Gateway, issuer: str, mqtt_port: int, mint: Mint) -> str:
+    places = Places(
+        gateway=running.address, path=running.path, issuer=issuer, mqtt_port=mqtt_port, python=sys.executable
+    )
+    return "\n".join(
+        [
+            "",
+            addresses(places),
+            "",
+            "Try it from another terminal (Ctrl-C here ends it all):",
+            "",
+            commands(places, good=mint.good(VISITOR), expired=mint.expired(VISITOR)),
+            "",
+        ]
+    )
+
+
+def _as_command(settings: Mapping[str, str]) -> str:
+    """What one would type."""
+    return "".join(f"{name}={shlex.quote(value)} \\\n" for name, value in settings.items()) + "trio-ws-gateway serve"
