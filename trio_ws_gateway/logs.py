@@ -46,8 +46,8 @@ def whole_lines(text: memoryview) -> int:
     """
     if len(text) <= select.PIPE_BUF:
         return len(text)
-    head = bytes(text[: select.PIPE_BUF])
-    return head.rfind(b"\n") + 1 or select.PIPE_BUF + bytes(text[select.PIPE_BUF : 16 * select.PIPE_BUF]).find(b"\n") + 1
+    head, rest = bytes(text[: select.PIPE_BUF]), bytes(text[select.PIPE_BUF : 16 * select.PIPE_BUF])
+    return head.rfind(b"\n") + 1 or len(head) + rest.find(b"\n") + 1
 
 
 class Outlet:

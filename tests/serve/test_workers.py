@@ -136,8 +136,10 @@ async def test_drain(tmp_path: Path, number: signal.Signals, to_all: bool) -> No
 
 async def test_second_interrupt(tmp_path: Path) -> None:
     """A second SIGINT to the whole group, as of a terminal, ends all workers at once; status 0."""
-    settings = {"WORKERS": "2", "GRACEFUL_DRAIN_TIMEOUT_SECONDS": "60"}
-    async with outside(tmp_path, **settings) as there, sessions_in_both(there):
+    async with (
+        outside(tmp_path, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="60") as there,
+        sessions_in_both(there),
+    ):
         os.killpg(there.pid, signal.SIGINT)
         await there.log_line("draining", 2)
         os.killpg(there.pid, signal.SIGINT)
@@ -180,7 +182,7 @@ def test_wrong_file_is_reported_once(tmp_path: Path) -> None:
 def test_worker_that_cannot_start(tmp_path: Path) -> None:
     """Where no worker comes to accept anything the gateway says so and ends with status 1, and tries no second time."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import sys\nif 'trio_ws_gateway.worker' in sys.orig_argv:\n    raise SystemExit('no worker today')\n"
+        "import os, sys\nif 'trio_ws_gateway.worker' in sys.orig_argv:\n    os._exit(3)\n"
     )
     status, lines = refused(
         JWKS_URL="http://127.0.0.1:9/certs", WORKERS="2", LISTEN="127.0.0.1:0", PYTHONPATH=str(tmp_path)
