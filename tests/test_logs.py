@@ -170,7 +170,8 @@ def test_reader_that_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
         log = logger_to(outlet)
         for number in range(2000):
             log.info("event", number=number)
-        kept, lost = [], 0
+        kept: list[int] = []
+        lost = 0
         while len(kept) + lost < 2000:
             for line in read_until(reading, "log lines lost"):
                 if line["event"] == "event":
