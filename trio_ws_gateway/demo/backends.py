@@ -7,18 +7,11 @@ to a path of one's choice. It only wraps their bytes; whom to let in is for the 
 from contextlib import suppress
 
 import trio
-from trio_websocket import (
-    ConnectionClosed,
-    HandshakeError,
-    WebSocketConnection,
-    WebSocketRequest,
-    open_websocket_url,
-    serve_websocket,
-)
+from trio_websocket import ConnectionClosed, WebSocketConnection, WebSocketRequest, serve_websocket
 
-GONE = (ConnectionClosed, HandshakeError, OSError, trio.BrokenResourceError, trio.ClosedResourceError)
-HANDSHAKE_SECONDS = 10.0
-CLOSE_SECONDS = 1.0
+from trio_ws_gateway.demo.clients import Ended, websocket
+
+GONE = (ConnectionClosed, trio.BrokenResourceError)
 
 
 async def serve_echo(host: str, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
@@ -30,9 +23,9 @@ async def serve_echo(host: str, *, task_status: trio.TaskStatus[int] = trio.TASK
 
 async def _echo(request: WebSocketRequest) -> None:
     with suppress(*GONE):
-        websocket = await request.accept()
+        connection = await request.accept()
         while True:
-            await websocket.send_message(await websocket.get_message())
+            await connection.send_message(await connection.get_message())
 
 
 async def serve_plain_mqtt(
@@ -41,34 +34,29 @@ async def serve_plain_mqtt(
     """Wrap every TCP connection into a WebSocket session with the gateway, until cancelled. Starts with the port."""
 
     async def wrap(stream: trio.SocketStream) -> None:
-        with suppress(*GONE):
-            async with open_websocket_url(
-                gateway_url,
-                subprotocols=["mqtt"],
-                connect_timeout=HANDSHAKE_SECONDS,
-                disconnect_timeout=CLOSE_SECONDS,
-            ) as websocket:
-                await _pass(stream, websocket)
+        with suppress(Ended):
+            async with websocket(gateway_url, subprotocols=["mqtt"]) as connection:
+                await _pass(stream, connection)
 
     listeners = await trio.open_tcp_listeners(0, host=host)
     task_status.started(listeners[0].socket.getsockname()[1])
     await trio.serve_listeners(wrap, listeners)
 
 
-async def _pass(stream: trio.SocketStream, websocket: WebSocketConnection) -> None:
+async def _pass(stream: trio.SocketStream, connection: WebSocketConnection) -> None:
     """Pass bytes both ways until one side has nothing more to say."""
     async with trio.open_nursery() as nursery:
 
         async def up() -> None:
             with suppress(*GONE):
                 async for piece in stream:
-                    await websocket.send_message(bytes(piece))
+                    await connection.send_message(bytes(piece))
             nursery.cancel_scope.cancel()
 
         async def down() -> None:
             with suppress(*GONE):
                 while True:
-                    message = await websocket.get_message()
+                    message = await connection.get_message()
                     await stream.send_all(message if isinstance(message, bytes) else message.encode())
             nursery.cancel_scope.cancel()
 

@@ -8,15 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequen
 from contextlib import asynccontextmanager, contextmanager
 
 import trio
-from attrs import frozen
-from trio_websocket import (
-    ConnectionClosed,
-    ConnectionRejected,
-    HandshakeError,
-    WebSocketConnection,
-    open_websocket_url,
-)
+from attrs import evolve, frozen
+from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
+from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.demo.groups import leaves
 from trio_ws_gateway.wire.mqtt import Connect, packet_length
 from trio_ws_gateway.wire.mqtt_fields import string, variable
 
@@ -72,6 +68,39 @@ class Ended(Exception):
         self.answer = answer
 
 
+@asynccontextmanager
+async def websocket(
+    url: str, *, bearer: str = "", subprotocols: Sequence[str] = ()
+) -> AsyncIterator[WebSocketConnection]:
+    """Raises ``Ended`` where there is none, or where it was closed while somebody still listened."""
+    target = WebSocketUrl.parse(url)
+    answer: Answer | None = None
+    try:
+        with _in_time():
+            stream = await trio.open_tcp_stream(target.host, target.port)
+        # open_websocket would do all of this, but leaves the connection open where the handshake is refused.
+        async with stream, trio.open_nursery() as nursery:
+            with _in_time():
+                connection = await wrap_client_stream(
+                    nursery,
+                    stream,
+                    target.authority,
+                    target.target,
+                    subprotocols=subprotocols or None,
+                    extra_headers=[(b"Authorization", f"Bearer {bearer}".encode())] if bearer else None,
+                )
+            yield connection
+            with trio.move_on_after(CLOSE_SECONDS):
+                await connection.aclose()
+            nursery.cancel_scope.cancel()
+    except* (ConnectionRejected, ConnectionClosed, OSError) as group:
+        answer = _answer_of(next(leaves(group)))
+    except* Ended as group:
+        answer = next(leaves(group)).answer
+    if answer is not None:
+        raise Ended(answer)
+
+
 @frozen(kw_only=True)
 class Session:
     """``welcome`` is how it was let in; ``round_trip`` says a text, waits until it comes back, and raises ``Ended``."""
@@ -83,12 +112,12 @@ class Session:
 @asynccontextmanager
 async def raw_session(url: str, *, bearer: str = "", subprotocols: Sequence[str] = ()) -> AsyncIterator[Session]:
     """A raw session with an echo behind it. Raises ``Ended``."""
-    async with _websocket(url, bearer, subprotocols) as websocket:
+    async with websocket(url, bearer=bearer, subprotocols=subprotocols) as connection:
 
         async def round_trip(text: str) -> None:
             with _in_time():
-                await websocket.send_message(text)
-                while await websocket.get_message() != text:
+                await connection.send_message(text)
+                while await connection.get_message() != text:
                     pass
 
         yield Session(welcome=Answer(http=101), round_trip=round_trip)
@@ -97,8 +126,8 @@ async def raw_session(url: str, *, bearer: str = "", subprotocols: Sequence[str]
 @asynccontextmanager
 async def mqtt_session(url: str, *, client_id: str, username: str, token: str, topic: str) -> AsyncIterator[Session]:
     """An MQTT session that hears what it publishes to ``topic``; the token is its password. Raises ``Ended``."""
-    async with _websocket(url, "", ["mqtt"]) as websocket:
-        client = _MqttClient(websocket)
+    async with websocket(url, subprotocols=["mqtt"]) as connection:
+        client = _MqttClient(connection)
         with _in_time():
             await client.connect(client_id, username, token)
             await client.subscribe(topic)
@@ -113,8 +142,8 @@ async def mqtt_session(url: str, *, client_id: str, username: str, token: str, t
 
 
 class _MqttClient:
-    def __init__(self, websocket: WebSocketConnection) -> None:
-        self._websocket = websocket
+    def __init__(self, connection: WebSocketConnection) -> None:
+        self._connection = connection
         self._heard = b""
 
     async def connect(self, client_id: str, username: str, token: str) -> None:
@@ -125,54 +154,35 @@ class _MqttClient:
             password=token.encode() or None,
             keep_alive=KEEP_ALIVE_SECONDS,
         )
-        await self._websocket.send_message(connect.to_bytes())
+        await self._connection.send_message(connect.to_bytes())
         code = (await self.receive(CONNACK))[-1]
         if code != ACCEPTED:
             try:
-                await self._websocket.get_message()
+                await self._connection.get_message()
             except ConnectionClosed as closed:
-                raise Ended(_close_of(closed, connack=code)) from None
+                raise Ended(evolve(_answer_of(closed), connack=code)) from None
             raise Ended(Answer(connack=code))
 
     async def subscribe(self, topic: str) -> None:
         body = b"\x00\x01" + string(topic, "topic") + b"\x00"  # packet id, filter, QoS (MQTT 3.1.1 3.8)
-        await self._websocket.send_message(SUBSCRIBE_HEAD + variable(len(body), "SUBSCRIBE") + body)
+        await self._connection.send_message(SUBSCRIBE_HEAD + variable(len(body), "SUBSCRIBE") + body)
         await self.receive(SUBACK)
 
     async def publish(self, topic: str, payload: bytes) -> None:
         body = string(topic, "topic") + payload
-        await self._websocket.send_message(PUBLISH_HEAD + variable(len(body), "PUBLISH") + body)
+        await self._connection.send_message(PUBLISH_HEAD + variable(len(body), "PUBLISH") + body)
 
     async def receive(self, kind: int) -> bytes:
         """The next packet of that type; others are left out."""
         while True:
             length = packet_length(self._heard)
             while length is None or len(self._heard) < length:
-                message = await self._websocket.get_message()
+                message = await self._connection.get_message()
                 self._heard += message if isinstance(message, bytes) else message.encode()
                 length = packet_length(self._heard)
             packet, self._heard = self._heard[:length], self._heard[length:]
             if packet[0] >> 4 == kind:
                 return packet
-
-
-@asynccontextmanager
-async def _websocket(url: str, bearer: str, subprotocols: Sequence[str]) -> AsyncIterator[WebSocketConnection]:
-    try:
-        async with open_websocket_url(
-            url,
-            subprotocols=subprotocols or None,
-            extra_headers=[(b"Authorization", f"Bearer {bearer}".encode())] if bearer else None,
-            connect_timeout=DEADLINE_SECONDS,
-            disconnect_timeout=CLOSE_SECONDS,
-        ) as websocket:
-            yield websocket
-    except ConnectionRejected as rejected:
-        raise Ended(Answer(http=rejected.status_code, reason=_detail(rejected.body))) from None
-    except ConnectionClosed as closed:
-        raise Ended(_close_of(closed)) from None
-    except (HandshakeError, OSError):
-        raise Ended(Answer(reason="no connection")) from None
 
 
 @contextmanager
@@ -184,10 +194,14 @@ def _in_time() -> Iterator[None]:
         raise Ended(Answer(reason=f"nothing for {DEADLINE_SECONDS:g} s")) from None
 
 
-def _close_of(closed: ConnectionClosed, connack: int | None = None) -> Answer:
-    if closed.reason is None:
-        return Answer(connack=connack, reason="connection lost")
-    return Answer(connack=connack, close=closed.reason.code, reason=closed.reason.reason or "")
+def _answer_of(error: ConnectionRejected | ConnectionClosed | OSError) -> Answer:
+    match error:
+        case ConnectionRejected():
+            return Answer(http=error.status_code, reason=_detail(error.body))
+        case ConnectionClosed(reason=CloseReason() as why):
+            return Answer(close=why.code, reason=why.reason or "")
+        case _:
+            return Answer(reason="no connection")
 
 
 def _detail(body: bytes | None) -> str:
