@@ -30,6 +30,24 @@ def test_heard_since_the_ping() -> None:
     assert look(PACE, 61, heard_at=31, pinged_at=30, may_ping=True) == Look(Due.PING, 91)
 
 
+@given(st.floats(1, 100), st.floats(0.5, 10), st.floats(0.001, 0.4))
+def test_answered_pings(ping_seconds: float, idle_ratio: float, answer_ratio: float) -> None:
+    """A quiet side that answers its pings is pinged every interval, however long the idle timeout is."""
+    pace = Pace(ping_seconds=ping_seconds, idle_seconds=ping_seconds * (1 + idle_ratio))
+    now = heard_at = answered_at = 0.0
+    pinged_at = -math.inf
+    for _ in range(50):
+        if answered_at <= now:
+            heard_at = answered_at
+        seen = look(pace, now, heard_at=heard_at, pinged_at=pinged_at, may_ping=True)
+        assert seen.due is not Due.IDLE
+        if seen.due is Due.PING:
+            assert now - heard_at <= ping_seconds * 1.001
+            pinged_at, answered_at = now, now + ping_seconds * answer_ratio
+        now = seen.again_at
+    assert pinged_at > 20 * ping_seconds
+
+
 def test_idle() -> None:
     """A side of which nothing was heard for the idle timeout is idle."""
     assert look(PACE, 60, heard_at=0, pinged_at=30, may_ping=True).due is Due.IDLE

@@ -40,18 +40,18 @@ class Look:
 def look(pace: Pace, now: float, *, heard_at: float, pinged_at: float, may_ping: bool) -> Look:
     """What is due for a side that was last heard at ``heard_at`` and last pinged at ``pinged_at``.
 
-    One silence earns one ping. ``may_ping`` is false while a ping that was passed on to the side is
-    unanswered: it may answer the latest ping only (RFC 6455 5.5.3), and then ours would have taken
-    somebody's pong away. All times are of one clock.
+    One silence earns one ping. Whether it was answered is looked at an interval later and not when the side
+    would be idle: proxies in between cut what is silent for longer than ``ping_seconds``. ``may_ping`` is false
+    while a ping that was passed on to the side is unanswered: it may answer the latest ping only (RFC 6455
+    5.5.3), and then ours would have taken somebody's pong away. All times are of one clock.
     """
     idle_at = heard_at + pace.idle_seconds
     if now >= idle_at:
         return Look(Due.IDLE, idle_at)
     ping_at = heard_at + pace.ping_seconds
+    next_at = min(now + pace.ping_seconds, idle_at)
     if pinged_at > heard_at:
-        return Look(Due.NOTHING, idle_at)
+        return Look(Due.NOTHING, next_at)
     if now < ping_at:
         return Look(Due.NOTHING, min(ping_at, idle_at))
-    if may_ping:
-        return Look(Due.PING, idle_at)
-    return Look(Due.NOTHING, min(now + pace.ping_seconds, idle_at))
+    return Look(Due.PING if may_ping else Due.NOTHING, next_at)
