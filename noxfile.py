@@ -71,6 +71,13 @@ def integration(session: nox.Session) -> None:
 
 
 @nox.session
+def reference(session: nox.Session) -> None:
+    """Write the pages of docs/ that come from tables in code; ``unit`` asserts that they are current."""
+    session.install("--editable", ".")
+    session.run("python", "-m", "trio_ws_gateway.reference")
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Let clients come and go by the thousand, and stay by the thousand: what does a gateway process keep of them?"""
     session.install("--editable", ".", *group("test"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from attrs import frozen
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -24,6 +25,31 @@ DURATION_BUCKETS = (
 )
 LATENCY_BUCKETS = (0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 10)
 OTHER = "other"
+
+
+@frozen
+class Row:
+    """What the reference page says of a metric; ``buckets`` are a histogram's upper bounds."""
+
+    name: str
+    kind: str
+    sentence: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()
+
+
+LABELS = {
+    "cause": "The cause, as in the log; [causes.md](causes.md) has them all.",
+    "direction": "`client_to_upstream` or `upstream_to_client`.",
+    "preferred_username": "That claim of the same token, empty where it has none.",
+    "protocol": "`mqtt`, `raw`, or the name of a further adapter; `unknown` where a client did not get so far.",
+    "sub": "The token's subject: the first `METRICS_MAX_IDENTITIES`, then `other`; empty where that is 0.",
+    "version": "As `trio-ws-gateway --version` says it.",
+}
+
+MESSAGES = Row("ws_messages_total", "counter", "Messages relayed.", ("direction", "protocol"))
+BYTES = Row("ws_bytes_total", "counter", "Bytes relayed, frame headers included.", ("direction", "protocol"))
+KEYS_AGE = Row("ws_jwks_age_seconds", "gauge", "Seconds since the key set was fetched; not there while there is none.")
 
 
 class Direction(Protocol):
@@ -92,11 +118,8 @@ class Traffic(Collector):
         for direction, labels in self._live.items():
             messages[labels] += direction.messages
             octets[labels] += direction.bytes
-        for name, text, tally in (
-            ("ws_messages", "Messages relayed.", messages),
-            ("ws_bytes", "Bytes relayed, frame headers included.", octets),
-        ):
-            family = CounterMetricFamily(name, text, labels=["direction", "protocol"])
+        for row, tally in ((MESSAGES, messages), (BYTES, octets)):
+            family = CounterMetricFamily(row.name, row.sentence, labels=row.labels)
             for labels, count in tally.items():
                 family.add_metric(labels, count)
             yield family
@@ -109,31 +132,40 @@ class KeysAge(Collector):
         self._age = age
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily("ws_jwks_age_seconds", "Seconds since the key set was fetched.")
+        family = GaugeMetricFamily(KEYS_AGE.name, KEYS_AGE.sentence)
         if (age := self._age()) is not None:
             family.add_metric([], age)
         yield family
 
 
 class Metrics:
-    """The metrics as attributes; ``expose`` writes them all."""
+    """The metrics as attributes; ``expose`` writes them all, ``table`` has a row for each."""
 
     def __init__(self, *, max_identities: int) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._identities = IdentityLabels(max_identities)
+        self.table = [MESSAGES, BYTES, KEYS_AGE]
 
         def counter(name: str, text: str, *labels: str) -> Counter:
+            self.table.append(Row(name, "counter", text, labels))
             return Counter(name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            self.table.append(Row(name, "gauge", text, labels))
+            return Gauge(name, text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, *labels: str, buckets: tuple[float, ...]) -> Histogram:
+            self.table.append(Row(name, "histogram", text, labels, buckets))
+            return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
         self.connections = counter("ws_connections_total", "Upgrade requests, admitted or not.")
         self.auth_failures = counter("ws_auth_failures_total", "Tokens missing, malformed, invalid or expired.")
         self.auth_success = counter("ws_auth_success_total", "Tokens verified.", "sub", "preferred_username")
-        self.active_sessions = Gauge("ws_active_sessions", "Sessions being relayed.", registry=self.registry)
-        self.duration = Histogram(
+        self.active_sessions = gauge("ws_active_sessions", "Sessions being relayed.")
+        self.duration = histogram(
             "ws_connection_duration_seconds",
             "How long sessions lasted, from their acceptance.",
             buckets=DURATION_BUCKETS,
-            registry=self.registry,
         )
         self.protocol_connections = counter("ws_protocol_connections_total", "Sessions relayed.", "protocol")
         self.proxy_errors = counter("ws_proxy_errors_total", "Sessions that an upstream or a fault ended.", "protocol")
@@ -145,18 +177,12 @@ class Metrics:
         self.revocations = counter("ws_revocations_total", "Sessions ended because their token was revoked.")
         self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
         self.worker_restarts = counter("ws_worker_restarts_total", "Workers that ended unasked and were replaced.")
-        self.auth_seconds = Histogram(
-            "ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS, registry=self.registry
+        self.auth_seconds = histogram("ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS)
+        self.dial_seconds = histogram(
+            "ws_dial_seconds", "Time to reach an upstream.", "protocol", buckets=LATENCY_BUCKETS
         )
-        self.dial_seconds = Histogram(
-            "ws_dial_seconds",
-            "Time to reach an upstream.",
-            ["protocol"],
-            buckets=LATENCY_BUCKETS,
-            registry=self.registry,
-        )
-        self.loop_lag = Gauge("ws_event_loop_lag_seconds", "By how much a timer came late.", registry=self.registry)
-        Gauge("ws_build_info", "The version.", ["version"], registry=self.registry).labels(__version__).set(1)
+        self.loop_lag = gauge("ws_event_loop_lag_seconds", "By how much a timer came late.")
+        gauge("ws_build_info", "The version.", "version").labels(__version__).set(1)
         self.traffic = Traffic()
         self.registry.register(self.traffic)
 
