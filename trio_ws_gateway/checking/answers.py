@@ -42,7 +42,9 @@ def agreed(heard: bytes, upstream: Upstream, introduction: Introduction) -> str:
     except BadUpstream as error:
         raise Trouble(f"answers with a head that is no good HTTP: {error.detail}", "Is that a web server?") from None
     if response.status in (401, 403) and upstream.has_token:
-        return f"answers {response.status} to a handshake without a token, as it may: none was sent"
+        return (
+            f"is there and answers {response.status} without a token, as it may; more was not tried, for none is sent"
+        )
     if response.status != 101:
         raise Trouble(f"answers {_said(response)}, not 101", _advice(response, heard[end:], upstream))
     try:
@@ -101,7 +103,7 @@ def _advice(response: Response, body: bytes, upstream: Upstream) -> str:
         case 400 | 426:
             return "It sees no upgrade. A proxy in between must pass the headers Upgrade and Connection, over HTTP/1.1."
         case 502 | 503 | 504:
-            return "A proxy is there, but what it stands for is not, or not ready."
+            return "A proxy is there, but what is behind it is not, or hangs up for want of Upgrade and Connection."
         case status if status >= 500:
             return "Look at the log of the upstream: the mistake is there."
         case status if 300 <= status < 400:

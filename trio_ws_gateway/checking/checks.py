@@ -40,7 +40,7 @@ def _settings(loaded: Loaded) -> list[Finding]:
 def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
     settings = loaded.settings
     yield Check("listen", partial(check_listen, settings.listen))
-    yield Check("descriptors", check_descriptors)
+    yield Check("descriptors", partial(check_descriptors, settings.workers))
     if (source := wiring.key_source(settings)) is not None:
         yield Check("keys", partial(check_keys, settings, source, timeout_seconds))
         yield Check("issuer", partial(check_issuer, settings, timeout_seconds))
@@ -69,14 +69,13 @@ async def _nobodys(upstream: Upstream) -> list[Finding]:
 
 
 def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: frozenset[str]) -> Iterator[Finding]:
-    """An upstream that nobody has configured may be missing, as long as there is another one: many have only one."""
+    """An upstream that nobody has configured may be missing where another one is configured: many need only one."""
+    one_is_given = any(upstream.setting in given for upstream in upstreams)
     defaults = {f"upstream {each.protocol}": each.setting for each in upstreams if each.setting not in given}
-    names = {f"upstream {each.protocol}" for each in upstreams}
-    one_works = any(finding.name in names and finding.status is Status.OK for finding in findings)
     for finding in findings:
         if finding.status is Status.FAILED and finding.name in defaults:
             unset = f"{defaults[finding.name]} is unset, and this is its default"
-            if one_works:
+            if one_is_given:
                 advice = f"{unset}: no matter if no such sessions come."
                 finding = evolve(finding, status=Status.WARNING, advice=advice)
             else:

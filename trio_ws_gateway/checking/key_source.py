@@ -7,6 +7,8 @@ needed, and none is seen.
 import time
 from collections.abc import Callable
 from email.utils import parsedate_to_datetime
+from urllib.parse import SplitResult, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 import trio
@@ -17,15 +19,16 @@ from trio_ws_gateway.auth.jwks import FetchFailed, KeySource, OtherIssuer, new_c
 from trio_ws_gateway.auth.keys import BadKeySet, KeySet
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
 from trio_ws_gateway.checking.probing import until
-from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
+from trio_ws_gateway.checking.unreachable import ADVICE, TLS_REASONS, Reason, reason_of, refused, words_for
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.wire import jwa
 
 SHOWN_KEYS = 4
 CLOCK_GRAIN_SECONDS = 2  # a Date header counts whole seconds, and was written before it was read
 
-_SILENCE = "Packets to it vanish, as a firewall does that, or the provider hangs."
+_SILENCE = "A firewall drops packets to it, or the provider hangs."
 _ADVICE = ADVICE | {
+    Reason.CUT: "A proxy there has no backend, or TLS is on one side only: https:// speaks it, http:// does not.",
     Reason.UNTRUSTED: "An authority of your own goes into a PEM file that the variable SSL_CERT_FILE names,"
     " together with the others that are needed; UPSTREAM_CA_FILE is for upstreams only.",
     Reason.NOT_TLS: "Is that port one of plain http://, or behind a proxy that is not there yet?",
@@ -36,9 +39,7 @@ _BY_STATUS = {
     404: "The path is wrong. Keycloak: https://host/realms/<realm>/protocol/openid-connect/certs for the keys,"
     " https://host/realms/<realm> for the issuer (before version 17 with /auth before /realms).",
 }
-_REDIRECTED = (
-    "Follow it by hand (curl -LI) and set the address at its end: keys are not fetched from wherever one is sent."
-)
+_REDIRECTED = "Follow it by hand (curl -LI), and set the address at its end: the gateway lets nobody lead it elsewhere."
 
 
 @frozen
@@ -114,7 +115,7 @@ def clock_findings(ahead_seconds: list[float], leeway_seconds: float) -> list[Fi
     """What to think of a clock that differs by so much; nothing where nobody tells the time."""
     findings = []
     for ahead in ahead_seconds:
-        by = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the provider's"
+        by = f"{_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the provider's"
         if abs(ahead) <= max(leeway_seconds, CLOCK_GRAIN_SECONDS):
             detail = "agrees with the provider's" if abs(ahead) <= CLOCK_GRAIN_SECONDS else f"{by}, within the leeway"
             findings.append(Finding("clock", Status.OK, detail))
@@ -125,30 +126,34 @@ def clock_findings(ahead_seconds: list[float], leeway_seconds: float) -> list[Fi
     return findings
 
 
+def _span(seconds: float) -> str:
+    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 async def _explained(
     failure: FetchFailed, settings: Settings, client: httpx.AsyncClient, heard: _Heard, name: str
 ) -> Trouble:
     """The failure in an operator's words."""
     detail, reason = f"{failure.url}: {failure}", reason_of(failure)
-    host, port = httpx.URL(failure.url).host, httpx.URL(failure.url).port
     if isinstance(failure, OtherIssuer):
         says = f"it is the metadata of {quoted(failure.said)}, not of {quoted(settings.oidc_issuer)}"
         return Trouble(f"{failure.url}: {says}", "Set OIDC_ISSUER to its very words; a slash at the end counts too.")
     if reason is not Reason.OTHER:
-        port = port or (443 if failure.url.startswith("https:") else 80)
-        advice = _ADVICE.get(reason, "")
-        if reason is Reason.REFUSED:
-            advice = refused(f"Does the provider run, and is the port right in {name}?", host)
-        return Trouble(f"{failure.url}: {words_for(failure, host, port)}", advice)
+        return _unreachable(failure, reason, name)
     if isinstance(failure.__context__, BadKeySet) and "none of its" in str(failure):
         return await _no_use(failure, settings, client)
-    status, content_type = (heard.statuses[-1], heard.types[-1]) if heard.statuses else (0, "")
+    status, content_type = (heard.statuses[-1], heard.types[-1]) if heard.statuses else (httpx.codes.OK, "")
     if status >= 500:
         return Trouble(detail, "The provider, or the proxy in front of it, is not well: look at its log.")
     if 300 <= status < 400:
         return Trouble(detail, _REDIRECTED)
     if status != httpx.codes.OK:
         return Trouble(detail, _BY_STATUS.get(status, f"Is {name} right?"))
+    if not heard.statuses:
+        return Trouble(detail, f"What listens there speaks no HTTP, or hangs up on it: is the port right in {name}?")
     if "html" in content_type:
         page = f"{failure.url}: a web page ({quoted(content_type)}), not JSON"
         return Trouble(
@@ -160,6 +165,28 @@ async def _explained(
     return Trouble(detail, f"Is {name} right? Look at what is there: curl -L {failure.url}")
 
 
+def _unreachable(failure: FetchFailed, reason: Reason, name: str) -> Trouble:
+    url = urlsplit(failure.url)
+    host, port, advice = url.hostname or "", url.port or (443 if url.scheme == "https" else 80), _ADVICE.get(reason, "")
+    if (proxy := _proxy_for(url)) is not None and reason not in TLS_REASONS:
+        proxy_host = proxy.hostname or ""
+        words = words_for(failure, proxy_host, proxy.port or 80)
+        advice = f"{proxy_host} is the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; NO_PROXY names who needs none."
+        return Trouble(f"{failure.url}, through a proxy: {words}", advice)
+    if reason is Reason.REFUSED:
+        advice = refused(f"Does the provider run, and is the port right in {name}?", host)
+    return Trouble(f"{failure.url}: {words_for(failure, host, port)}", advice)
+
+
+def _proxy_for(url: SplitResult) -> SplitResult | None:
+    """The proxy that the environment names for it: httpx goes by the same variables."""
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(url.hostname or ""):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
 async def _no_use(failure: FetchFailed, settings: Settings, client: httpx.AsyncClient) -> Trouble:
     """Keys are there, but not for JWT_VALID_ALGORITHMS: see what they would be for."""
     detail = f"{failure.url}: {failure} (JWT_VALID_ALGORITHMS)"
@@ -169,9 +196,7 @@ async def _no_use(failure: FetchFailed, settings: Settings, client: httpx.AsyncC
     except FetchFailed:
         return Trouble(detail, "No key there is of any use: RSA below 2048 bits, symmetric, or not for signatures.")
     others = ", ".join(keys.of_algorithm)
-    return Trouble(
-        detail, f"They are for {others}: name those of them in JWT_VALID_ALGORITHMS with which tokens are signed."
-    )
+    return Trouble(detail, f"They are for {others}: name in JWT_VALID_ALGORITHMS what the provider signs tokens with.")
 
 
 def _described(keys: KeySet, url: str) -> str:

@@ -26,17 +26,18 @@ HEALTH_SECONDS = 1.0
 MAY_LISTEN_LOW = "CAP_NET_BIND_SERVICE, or the sysctl net.ipv4.ip_unprivileged_port_start; or listen above and forward"
 
 
-async def check_descriptors() -> list[Finding]:
+async def check_descriptors(workers: int) -> list[Finding]:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # `serve` raises the soft limit itself
-    return [descriptors(hard)]
+    return [descriptors(hard, workers)]
 
 
-def descriptors(hard: int) -> Finding:
-    """What a hard limit is good for; a session takes two."""
+def descriptors(hard: int, workers: int = 1) -> Finding:
+    """What a hard limit is good for; a session takes two. Each worker has as many."""
     if hard == resource.RLIM_INFINITY:
         return Finding("descriptors", Status.OK, "no limit")
-    sessions = max(0, hard - OWN_DESCRIPTORS) // 2
-    detail = f"the hard limit of {hard:,} is good for {sessions:,} sessions, two each"
+    sessions = max(0, hard - OWN_DESCRIPTORS) // 2 * workers
+    by = f" by {workers} workers" if workers > 1 else ""
+    detail = f"the hard limit of {hard:,} is good for {sessions:,} sessions{by}, two each"
     if sessions >= FEW_SESSIONS:
         return Finding("descriptors", Status.OK, detail)
     advice = "Raise it if more may come: LimitNOFILE= (systemd), --ulimit nofile= (podman, docker), ulimit -Hn (shell)."

@@ -10,7 +10,14 @@ from typing import Any
 import redis
 import trio
 from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, InvalidResponse, NoPermissionError, RedisError
+from redis.exceptions import (
+    AuthenticationError,
+    BusyLoadingError,
+    InvalidResponse,
+    NoPermissionError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
@@ -19,11 +26,13 @@ from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refu
 
 MOST_SOCKET_SECONDS = 2.0  # a thread cannot be cancelled, so none of its waits is long
 
-_HANGS = "Packets to it vanish, or Redis hangs; a port of TLS waits too where REDIS_URL begins with redis://."
+_HANGS = (
+    "A firewall drops packets to it, Redis hangs, or TLS is on one side only: rediss:// speaks it, redis:// does not."
+)
 _LET_IN = (
     "See user name and password in REDIS_URL: redis://user:password@host, or redis://:password@host without a user."
 )
-_NO_REDIS = "Another server listens there, or TLS is on one side only: rediss:// speaks TLS, redis:// does not."
+_NO_REDIS = "Another server listens there, or TLS is on one side only: rediss:// speaks it, redis:// does not."
 
 
 async def check_redis(url: str, timeout_seconds: float, *, has_effect: bool) -> list[Finding]:
@@ -36,7 +45,7 @@ async def check_redis(url: str, timeout_seconds: float, *, has_effect: bool) -> 
     except Trouble as trouble:
         if has_effect:
             raise
-        mild = Trouble(trouble.detail, f"{trouble.advice} Nothing uses it yet.".strip())
+        mild = Trouble(f"{trouble.detail}; nothing uses it yet", trouble.advice)
         return [mild.found("redis", Status.WARNING)]
     unused = "" if has_effect else "; nothing uses it yet"
     return [Finding("redis", Status.OK, f"{place}: answers PING in {seconds * 1000:.1f} ms{unused}")]
@@ -69,10 +78,15 @@ def _explained(error: Exception, client: redis.Redis, place: str) -> Trouble:
     options = client.connection_pool.connection_kwargs
     host, port = str(options.get("host", options.get("path", "localhost"))), options.get("port")
     match error:
+        case AuthenticationError() if not options.get("password"):
+            return Trouble(f"{place}: is there, but wants a password, and REDIS_URL has none", _LET_IN)
         case AuthenticationError() | NoPermissionError():
             return Trouble(f"{place}: is there, but does not let us in: {_said(error, options)}", _LET_IN)
         case BusyLoadingError():
             return Trouble(f"{place}: is there, but still loads its data", "Wait, and ask again.")
+        case ResponseError():
+            advice = "Redis itself says that: is the database right in REDIS_URL, and what does its log say?"
+            return Trouble(f"{place}: is there, but answers {_said(error, options)}", advice)
         case InvalidResponse():
             return Trouble(f"{place}: answers, but not as Redis does", _NO_REDIS)
         case redis.TimeoutError():

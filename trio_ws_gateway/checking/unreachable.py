@@ -30,6 +30,12 @@ class Reason(Enum):
     OTHER = auto()
 
 
+TLS_REASONS = frozenset(
+    {Reason.NOT_TLS, Reason.OLD_TLS, Reason.WANTS_CERTIFICATE, Reason.UNTRUSTED, Reason.WRONG_NAME}
+    | {Reason.EXPIRED, Reason.NOT_YET_VALID}
+)
+"""What goes wrong when the other side has been reached."""
+
 WORDS = {
     Reason.NO_SUCH_NAME: "the name {host} does not resolve",
     Reason.NO_RESOLVER: "no name server answered for {host}",
