@@ -43,7 +43,7 @@ plugins:
 
 @frozen(kw_only=True)
 class Broker:
-    """A running one; ``url`` is where it speaks WebSocket."""
+    """A running one; ``url`` is where it speaks WebSocket. ``name``: and what is worth knowing of it."""
 
     name: str
     url: str
@@ -71,7 +71,9 @@ async def mosquitto(program: str, directory: Path) -> AsyncIterator[Broker]:
     configuration.write_text(MOSQUITTO.format(host=HOST, port=port, plain_port=plain_port, user=user))
     async with child("mosquitto", [program, "-c", configuration], directory=directory, environment={}) as process:
         await process.until(_accepts(port), f"listening on port {port}")
-        yield Broker(name="Mosquitto", url=f"ws://{HOST}:{port}/")
+        yield Broker(
+            name="Mosquitto, whose WebSocket listener takes up to 0.2 s to open a session", url=f"ws://{HOST}:{port}/"
+        )
 
 
 @asynccontextmanager
@@ -83,7 +85,9 @@ async def amqtt(directory: Path) -> AsyncIterator[Broker]:
     command: list[str | Path] = [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", configuration]
     async with child("amqtt", command, directory=directory, environment={"PYTHONWARNINGS": "ignore"}) as process:
         await process.until(_accepts(port), f"listening on port {port}")
-        yield Broker(name="amqtt", url=f"ws://{HOST}:{port}/")
+        yield Broker(
+            name="amqtt", url=f"ws://{HOST}:{port}/"
+        )
 
 
 def _accepts(port: int) -> Callable[[], bool]:

@@ -37,24 +37,16 @@ health   {places.http}/healthz  {places.http}/readyz
 metrics  {places.http}/metrics
 issuer   {places.issuer}/.well-known/openid-configuration
 keys     {places.issuer}/jwks.json
-tokens   {places.issuer}/token?sub=alice  (whoever asks gets them, in any name)
-mqtt     {places.gateway.host}:{places.mqtt_port}  (plain TCP, which the demo wraps into WebSocket for the gateway)"""
+tokens   {places.issuer}/token  (for whoever asks, in any name)
+mqtt     {places.gateway.host}:{places.mqtt_port}  (plain TCP, wrapped into WebSocket for the gateway)"""
 
 
 def commands(places: Places, *, good: str, expired: str) -> str:
     """``good`` and ``expired`` are tokens of alice's."""
     host, port, mqtt_port = places.gateway.host, places.gateway.port, places.mqtt_port
     return f"""\
-# First, a token of alice's, good for an hour. Of another's: change sub, and
-# below the client ids, which must begin with the name.
+# First, a token of alice's that is good for an hour.
 TOKEN=$(curl -s '{places.issuer}/token?sub=alice' | cut -d'"' -f4)
-
-# To see a refusal, try the rest with one that has expired.
-TOKEN=$(curl -s '{places.issuer}/token?sub=alice&lifetime=-1h' | cut -d'"' -f4)
-
-# The same two without curl.
-TOKEN={good}
-TOKEN={expired}
 
 # mosquitto_sub waits for a message (Debian: apt install mosquitto-clients). It
 # cannot speak WebSocket to the path of a gateway, hence the plain port.
@@ -65,7 +57,7 @@ mosquitto_sub -h {host} -p {mqtt_port} -i alice-sub -u alice -P "$TOKEN" \\
 mosquitto_pub -h {host} -p {mqtt_port} -i alice-pub -u alice -P "$TOKEN" \\
   -t demo/alice -m 'hello from mosquitto_pub'
 
-# paho, over WebSocket, sends a message to itself.
+# paho sends a message to itself, over WebSocket.
 TOKEN="$TOKEN" {quote(places.python)} - <<'END'
 import os
 from paho.mqtt.client import CallbackAPIVersion, Client
@@ -77,7 +69,8 @@ def on_subscribe(client, *rest):
 def on_message(client, data, message):
     print(message.topic, message.payload.decode())
     client.disconnect()
-client = Client(CallbackAPIVersion.VERSION2, "alice-paho", transport="websockets")
+VERSION = CallbackAPIVersion.VERSION2
+client = Client(VERSION, "alice-paho", transport="websockets")
 client.ws_set_options("{places.path}")
 client.username_pw_set("alice", os.environ["TOKEN"])
 client.on_connect, client.on_subscribe = on_connect, on_subscribe
@@ -87,15 +80,24 @@ client.loop_forever()
 END
 
 # wscat (needs Node), the token in a header. Without -x you type yourself.
-npx --yes wscat -c {places.ws} -H "Authorization: Bearer $TOKEN" -x hello
+npx --yes wscat -c {places.ws} -x hello \\
+  -H "Authorization: Bearer $TOKEN"
 
 # wscat, the token as a subprotocol, as browsers have to.
-npx --yes wscat -c {places.ws} -s bearer -s "$TOKEN" -x hello
+npx --yes wscat -c {places.ws} -x hello -s bearer -s "$TOKEN"
 
 # What the gateway counts.
 curl -s {places.http}/metrics | grep ^ws_
 
-// A browser: open {places.http}/healthz, and there the console (F12).
+# To see refusals: an expired token, to go on with; or no token; or another's
+# client id, for alice's have to begin with alice-.
+TOKEN=$(curl -s '{places.issuer}/token?lifetime=-1h' | cut -d'"' -f4)
+
+# The two tokens without curl.
+GOOD={good}
+EXPIRED={expired}
+
+// A browser: open {places.http}/healthz and there the console (F12).
 ws = new WebSocket("{places.ws}", ["bearer", "{good}"])
 ws.onopen = () => ws.send("hello from a browser")
 ws.onmessage = (message) => console.log("echo:", message.data)

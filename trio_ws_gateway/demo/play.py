@@ -24,7 +24,7 @@ from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, p
 from trio_ws_gateway.demo.clients import Ended
 from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
 from trio_ws_gateway.demo.invitation import Places, addresses, commands
-from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
+from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen, time_in_words
 from trio_ws_gateway.demo.visits import visit
 from trio_ws_gateway.issuer import server
 from trio_ws_gateway.issuer.keys import SigningKey
@@ -127,15 +127,23 @@ class Demo:
                         await self._play(stage, screen)
                         if not self._wanted.once:
                             mqtt_port = await nursery.start(serve_plain_mqtt, running.address.host, running.url)
-                            screen.say(_invitation(running, issuer, mqtt_port, mint))
+                            self._invite(screen, running, issuer, mqtt_port, mint)
                             for scene in stage[:TALKERS]:
                                 nursery.start_soon(_talk, scene, screen)
                             nursery.start_soon(_count, running, screen)
                             await trio.sleep_forever()
-                    screen.say("\nThe gateway drains.")
+                    screen.say("\nThe gateway drains: whoever is there is told to come again (close 1012).")
                 self.went_well &= running.process.status == 0
                 screen.say(f"It ended with status {running.process.status}. Nothing is left running.")
             nursery.cancel_scope.cancel()
+
+    def _invite(self, screen: Screen, running: Gateway, issuer: str, mqtt_port: int, mint: Mint) -> None:
+        places = Places(
+            gateway=running.address, path=running.path, issuer=issuer, mqtt_port=mqtt_port, python=sys.executable
+        )
+        screen.say(f"\n{addresses(places)}")
+        screen.say("\nTry it from another terminal; Ctrl-C here ends it all.\n", "bold")
+        screen.invite(commands(places, good=mint.good(VISITOR), expired=mint.expired(VISITOR)) + "\n")
 
     async def _play(self, stage: list[Scene], screen: Screen) -> None:
         screen.head()
@@ -166,7 +174,7 @@ async def _talk(scene: Scene, screen: Screen) -> None:
                     began_at = trio.current_time()
                     await session.round_trip(f"message {count}")
                     took = trio.current_time() - began_at
-                    screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {took * 1000:.1f} ms")
+                    screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {time_in_words(took)}")
                     if not screen.is_terminal and count % PLAIN_EVERY == 0:
                         tried, answer = f"message {count}", "came back"
                         line = Line(
@@ -196,23 +204,6 @@ async def _count(running: Gateway, screen: Screen) -> None:
             f"{counts['ws_active_sessions']:.0f} sessions now, {counts['ws_auth_failures_total']:.0f} tokens refused",
         )
         await trio.sleep(PAUSE_SECONDS)
-
-
-def _invitation(running: Gateway, issuer: str, mqtt_port: int, mint: Mint) -> str:
-    places = Places(
-        gateway=running.address, path=running.path, issuer=issuer, mqtt_port=mqtt_port, python=sys.executable
-    )
-    return "\n".join(
-        [
-            "",
-            addresses(places),
-            "",
-            "Try it from another terminal (Ctrl-C here ends it all):",
-            "",
-            commands(places, good=mint.good(VISITOR), expired=mint.expired(VISITOR)),
-            "",
-        ]
-    )
 
 
 def _as_command(settings: Mapping[str, str]) -> str:

@@ -18,6 +18,7 @@ from rich.text import Text
 LET_IN, REFUSED, WRONG, OVER = "let in", "refused", "WRONG", "over"
 STYLES = {LET_IN: "green", REFUSED: "yellow", WRONG: "bold red", OVER: "cyan"}
 WIDTHS = (7, 9, 4)  # of the first three columns; the last has the time, and the others share the rest
+COMMENTS = ("#", "//")
 TIME_WIDTH = 8
 PLAIN_WIDTHS = (*WIDTHS, 33, 60, TIME_WIDTH)
 HEADER = ("", "who", "", "tried", "the gateway said", "took")
@@ -32,15 +33,21 @@ class Line:
     protocol: str
     tried: str
     answer: str
-    seconds: float | None = None
+    seconds: float
+
+
+def time_in_words(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 class Screen:
-    """A screen on ``file``. A context manager, at whose end what changes stands still."""
+    """A screen on ``file``. A context manager, at whose end what changes is gone."""
 
     def __init__(self, file: TextIO, gone: Callable[[], None]) -> None:
         self._console = Console(file=_Lasting(file, gone), highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
-        self._live = Live(console=self._console, auto_refresh=False, redirect_stdout=False, redirect_stderr=False)
+        self._live = Live(
+            console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
+        )
         self._kept: dict[str, str] = {}
         self.is_terminal = self._console.is_terminal and not self._console.is_dumb_terminal
 
@@ -54,12 +61,19 @@ class Screen:
         """A text as it is, for copying too: never cut, never broken."""
         self._console.print(Text(text, style), soft_wrap=True)
 
+    def invite(self, commands: str) -> None:
+        """Commands to copy; comments among them are set apart."""
+        text = Text()
+        for line in commands.splitlines(keepends=True):
+            text.append(line, "green" if line.startswith(COMMENTS) else "")
+        self._console.print(text, soft_wrap=True)
+
     def head(self) -> None:
         """Name the columns of the lines to come."""
         self._print(HEADER, "dim")
 
     def show(self, line: Line) -> None:
-        took = "" if line.seconds is None else f"{line.seconds * 1000:.1f} ms"
+        took = time_in_words(line.seconds)
         self._print((line.verdict, line.who, line.protocol, line.tried, line.answer, took), STYLES[line.verdict])
 
     def keep(self, name: str, text: str) -> None:
