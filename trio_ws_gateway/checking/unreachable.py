@@ -46,7 +46,7 @@ WORDS = {
     Reason.CUT: "the connection was cut at once",
     Reason.NOT_TLS: "what answers there does not speak TLS",
     Reason.OLD_TLS: "no version or cipher of TLS in common",
-    Reason.WANTS_CERTIFICATE: "it wants a certificate of the client's",
+    Reason.WANTS_CERTIFICATE: "it wants a certificate of ours",
     Reason.UNTRUSTED: "its certificate is of no authority that is trusted here",
     Reason.WRONG_NAME: "its certificate is for other names than {host}",
     Reason.EXPIRED: "its certificate has expired",

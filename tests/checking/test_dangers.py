@@ -1,0 +1,132 @@
+"""What is legal but dangerous, row by row: settings that a row is about, and their nearest that it is not about."""
+
+import pytest
+
+from trio_ws_gateway.checking.dangers import TABLE, dangers
+from trio_ws_gateway.checking.findings import Status
+from trio_ws_gateway.config.loading import load
+from trio_ws_gateway.config.settings import Settings
+
+SAFE = {
+    "JWKS_URL": "https://id.example.com/certs",
+    "UPSTREAM_WS_URL": "wss://broker.example/ws",
+    "RAW_WS_BACKEND_URL": "wss://backend.example/raw",
+    "RATE_LIMIT_PER_SECOND": "10",
+}
+ANYBODY = {"ALLOW_ANONYMOUS": "true", "WS_ALLOWED_ORIGINS": "https://app.example"}
+DISCOVERED = {"JWKS_URL": "", "OIDC_ISSUER": "https://id.example"}
+ACCOUNT = "gateway:pass-word"
+
+
+def settings(**changes: str) -> Settings:
+    return load({**SAFE, **changes}).settings
+
+
+def words(**changes: str) -> list[str]:
+    return [finding.detail for finding in dangers(settings(**changes))]
+
+
+def test_safe_settings() -> None:
+    """There are settings of which there is nothing to say."""
+    assert words() == []
+
+
+@pytest.mark.parametrize(
+    ("dangerous", "begins", "harmless"),
+    [
+        (
+            {**DISCOVERED, "JWT_EXPECTED_ISSUER": "https://id.example/"},
+            "JWT_EXPECTED_ISSUER is not OIDC_ISSUER",
+            {**DISCOVERED, "JWT_EXPECTED_ISSUER": "https://id.example"},
+        ),
+        (
+            {"RAW_WS_BACKEND_URL": "ws://localhost:8080/ws"},
+            "the upstream of raw is the address in LISTEN",
+            {"RAW_WS_BACKEND_URL": "ws://localhost:8081/ws"},
+        ),
+        (
+            {"LISTEN": "192.0.2.7:8080", "UPSTREAM_WS_URL": "wss://192.0.2.7:8080/ws"},
+            "the upstream of mqtt is the address in LISTEN",
+            {"LISTEN": "192.0.2.7:8080", "UPSTREAM_WS_URL": "wss://192.0.2.8:8080/ws"},
+        ),
+        (
+            {**ANYBODY, "UPSTREAM_MQTT_CREDENTIALS": ACCOUNT, "MQTT_CLIENT_ID_PREFIX": "c-"},
+            "ALLOW_ANONYMOUS=true with a service account",
+            {**ANYBODY, "UPSTREAM_MQTT_CREDENTIALS": ACCOUNT, "MQTT_CLIENT_ID_PREFIX": "{sub}"},
+        ),
+        (
+            {"ALLOW_ANONYMOUS": "true", "WS_ALLOWED_ORIGINS": "*"},
+            "ALLOW_ANONYMOUS=true without a list in WS_ALLOWED_ORIGINS",
+            ANYBODY,
+        ),
+        (
+            {"UPSTREAM_MQTT_CREDENTIALS": "strip"},
+            "MQTT_CLIENT_ID_PREFIX is unset and the broker sees one user",
+            {"UPSTREAM_MQTT_CREDENTIALS": "strip", "MQTT_CLIENT_ID_PREFIX": "{sub}"},
+        ),
+        (
+            {"UPSTREAM_MQTT_CREDENTIALS": ACCOUNT},
+            "MQTT_CLIENT_ID_PREFIX is unset and the broker sees one user",
+            {"UPSTREAM_MQTT_CREDENTIALS": "{sub}:pass-word"},
+        ),
+        (
+            {"UPSTREAM_WS_URL": "ws://broker:1/?q=secret"},
+            "ws:// to broker:1: passwords and tokens of MQTT clients",
+            {"UPSTREAM_WS_URL": "ws://127.0.0.1:1/"},
+        ),
+        (
+            {"RAW_WS_BACKEND_URL": "ws://10.1.2.3/"},
+            "ws:// to 10.1.2.3 with RAW_FORWARD_TOKEN=true",
+            {"RAW_WS_BACKEND_URL": "ws://10.1.2.3/", "RAW_FORWARD_TOKEN": "false"},
+        ),
+        (
+            {"RAW_WS_BACKEND_URL": "ws://notlocalhost/"},
+            "ws:// to notlocalhost with RAW_FORWARD_TOKEN=true",
+            {"RAW_WS_BACKEND_URL": "ws://backend.localhost/"},
+        ),
+        (
+            {"TRUSTED_PROXIES": "10.0.0.0/8,::/0"},
+            "TRUSTED_PROXIES covers every address",
+            {"TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8"},
+        ),
+        (
+            {"TRUSTED_PROXIES": "0.0.0.0/1,128.0.0.0/1"},
+            "TRUSTED_PROXIES covers every address",
+            {"TRUSTED_PROXIES": "0.0.0.0/1,128.0.0.0/2"},
+        ),
+        ({"RATE_LIMIT_PER_SECOND": ""}, "RATE_LIMIT_PER_SECOND is unset", {"RATE_LIMIT_PER_SECOND": "1"}),
+        (
+            {"WS_IDLE_TIMEOUT_SECONDS": "120"},
+            "a silent client is not pinged within a minute",
+            {"WS_IDLE_TIMEOUT_SECONDS": "118"},
+        ),
+        (
+            {"WS_PING_INTERVAL_SECONDS": "0"},
+            "a silent client is not pinged within a minute",
+            {"WS_PING_INTERVAL_SECONDS": "1"},
+        ),
+        (
+            {"JWT_LEEWAY_SECONDS": "301"},
+            "JWT_LEEWAY_SECONDS is above five minutes",
+            {"JWT_LEEWAY_SECONDS": "300"},
+        ),
+    ],
+)
+def test_row(dangerous: dict[str, str], begins: str, harmless: dict[str, str]) -> None:
+    """Dangerous settings are warned of in one line with advice, the nearest harmless ones not at all."""
+    (finding,) = dangers(settings(**dangerous))
+    assert finding.detail.startswith(begins)
+    assert finding.status is Status.WARNING
+    assert finding.advice
+    assert "secret" not in finding.detail
+    assert "pass-word" not in finding.detail + finding.advice
+    assert words(**harmless) == []
+
+
+def test_nothing_is_said_twice() -> None:
+    """What the gateway warns of at start has no row: of each setting at most one of the two speaks in the same case."""
+    loaded = load({"JWKS_URL": "http://id.example.com/certs", "ALLOW_ANONYMOUS": "true"})
+    said = [finding.detail for finding in dangers(loaded.settings)]
+    assert len(said) < len(TABLE)
+    assert set(said).isdisjoint(loaded.warnings)
+    assert not any("UPSTREAM_MQTT_CREDENTIALS=pass" in each or "http://" in each for each in said)
