@@ -3,6 +3,7 @@
 import os
 import socket
 import threading
+from pathlib import Path
 from queue import Queue
 from urllib.parse import urlsplit
 
@@ -33,7 +34,10 @@ class Message:
 
 
 class Paho:
-    """One client over WebSocket. Leave its ``with`` block and its thread and socket are gone."""
+    """One client over WebSocket, and TLS where it is given a ``ca_file``.
+
+    Leave its ``with`` block and its thread and socket are gone.
+    """
 
     def __init__(
         self,
@@ -45,6 +49,7 @@ class Paho:
         password: str | None = None,
         will: Message | None = None,
         headers: dict[str, str] | None = None,
+        ca_file: Path | None = None,
     ) -> None:
         self.client_id = client_id
         target = urlsplit(url)
@@ -58,6 +63,8 @@ class Paho:
         )
         subprotocol = {"Sec-Websocket-Protocol": "mqttv3.1" if version == V31 else "mqtt"}
         client.ws_set_options(path=target.path, headers={**subprotocol, **(headers or {})})
+        if ca_file is not None:
+            client.tls_set(str(ca_file))
         client.username_pw_set(username, password)
         if will is not None:
             client.will_set(will.topic, will.payload, will.qos, will.retained)
