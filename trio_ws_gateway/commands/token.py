@@ -40,8 +40,6 @@ class Parsed(click.ParamType[Any]):
         self._right = right
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401
-        if not isinstance(value, str):  # click hands a default through twice
-            return value
         try:
             return self._parse(value)
         except ValueError as error:
