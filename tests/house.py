@@ -235,6 +235,7 @@ async def house(**settings: str) -> AsyncIterator[House]:
             "WS_CONTROL_TIMEOUT_SECONDS": "0.3",
             "WS_CLOSE_TIMEOUT_SECONDS": "0.3",
             "WS_DIAL_RETRY_INTERVAL_SECONDS": "0.05",
+            "CB_HEALTHCHECK_INTERVAL_SECONDS": "0",  # whoever connects to the upstream is a session
             "LOG_LEVEL": "debug",
             **settings,
         }

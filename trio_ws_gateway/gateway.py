@@ -78,6 +78,7 @@ async def run(
     what is in ``metrics``. Raises ``BadSettings`` for a file that will not do.
     """
     keys = wiring.key_source(settings)
+    upstreams = wiring.upstreams(settings, metrics=metrics, log=log)
     if keys is not None:
         metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
 
@@ -90,6 +91,7 @@ async def run(
         services = wiring.services(
             settings,
             keys=keys,
+            upstreams=upstreams,
             draining=lambda: acceptor.draining,
             reactor=reactor,
             metrics=metrics,
@@ -104,6 +106,9 @@ async def run(
                 root.start_soon(_every, SWEEP_INTERVAL_SECONDS, lambda _late: budgets.sweep(trio.current_time()), log)
             if keys is not None:
                 await root.start(keys.run)
+            await root.start(upstreams.resolver.run)
+            if upstreams.health is not None:
+                root.start_soon(upstreams.health.run)
             root.start_soon(acceptor.accept, listener, root)
             accepting()
             await _ordered_and_drained(orders, acceptor, settings.graceful_drain_timeout_seconds)

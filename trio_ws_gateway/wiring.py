@@ -5,19 +5,23 @@ Opens nothing but the file of certificate authorities, starts nothing, and keeps
 
 import math
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import structlog
+from attrs import frozen
 
 from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
+from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
+from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
 from trio_ws_gateway.protocols.registry import Registry, standard_registry
 from trio_ws_gateway.relay.pump import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
@@ -25,8 +29,21 @@ from trio_ws_gateway.relay.relay import Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.session import Services
 from trio_ws_gateway.upstream.dial import Dialler, tls_context
+from trio_ws_gateway.upstream.health import Health, Probe
+from trio_ws_gateway.upstream.probes import Probes
+from trio_ws_gateway.upstream.resolver import Resolver
 from trio_ws_gateway.upstream.routes import Routes
 from trio_ws_gateway.wire.frames import NO_LIMIT
+from trio_ws_gateway.wire.mqtt import Connect
+
+
+@frozen(kw_only=True)
+class Upstreams:
+    """What stands behind the gateway, and what watches over it. ``health``: ``None`` where nothing is probed."""
+
+    resolver: Resolver
+    routes: Routes
+    health: Health | None
 
 
 def key_source(settings: Settings) -> KeySource | None:
@@ -45,24 +62,57 @@ def key_source(settings: Settings) -> KeySource | None:
         raise BadSettings((Problem(name, "has a host name that IDNA does not allow", "a URL"),)) from None
 
 
+def upstreams(settings: Settings, *, metrics: Metrics, log: structlog.typing.FilteringBoundLogger) -> Upstreams:
+    """The way to the upstreams. Raises ``BadSettings`` for a file that will not do."""
+    tls, resolver = upstream_tls(settings.upstream_ca_file), Resolver()
+    routes = Routes(
+        settings.upstreams,
+        dialler=Dialler(
+            tls=tls,
+            resolve=resolver.addresses,
+            timeout_seconds=settings.ws_dial_timeout_seconds,
+            retry_max=settings.ws_dial_retry_max,
+            retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
+            user_timeout_seconds=settings.tcp_user_timeout_seconds,
+        ),
+        threshold=settings.cb_failure_threshold,
+        open_seconds=settings.cb_open_timeout_seconds,
+        metrics=metrics,
+        forwards_token=settings.raw_forward_token,
+        log=log,
+    )
+    if settings.cb_healthcheck_interval_seconds == 0:
+        return Upstreams(resolver=resolver, routes=routes, health=None)
+    health = Health(
+        _probes(settings, tls),
+        interval_seconds=settings.cb_healthcheck_interval_seconds,
+        timeout_seconds=settings.ws_dial_timeout_seconds,
+        well=routes.is_healthy,
+        metrics=metrics,
+        log=log,
+    )
+    return Upstreams(resolver=resolver, routes=routes, health=health)
+
+
 def services(
     settings: Settings,
     *,
     keys: KeySource | None,
+    upstreams: Upstreams,
     draining: Callable[[], bool],
     reactor: Reactor | None,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
 ) -> Services:
-    """What sessions are given. Raises ``BadSettings`` for a file that will not do."""
+    """What sessions are given."""
 
     def unready() -> str:
         if draining():
             return "draining"
         if keys is not None and not keys.ready:
             return "the provider's keys are not there yet"
-        return ""
+        return "" if upstreams.health is None else upstreams.health.unready(settings.ready_needs_upstreams)
 
     return Services(
         settings=settings,
@@ -70,18 +120,7 @@ def services(
         draining=draining,
         authenticator=_authenticator(settings, keys),
         registry=_registry(settings, log),
-        routes=Routes(
-            settings.upstreams,
-            dialler=Dialler(
-                tls=upstream_tls(settings.upstream_ca_file),
-                timeout_seconds=settings.ws_dial_timeout_seconds,
-                retry_max=settings.ws_dial_retry_max,
-                retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
-                user_timeout_seconds=settings.tcp_user_timeout_seconds,
-            ),
-            metrics=metrics,
-            forwards_token=settings.raw_forward_token,
-        ),
+        routes=upstreams.routes,
         terms=Terms(
             buffer=new_buffer(),
             reactor=reactor,
@@ -128,6 +167,36 @@ def upstream_tls(ca_file: Path | None) -> ssl.SSLContext:
     except OSError as error:
         reason = "holds no certificates" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
         raise BadSettings((Problem("UPSTREAM_CA_FILE", reason, "a file of certificates in PEM"),)) from None
+
+
+def _probes(settings: Settings, tls: ssl.SSLContext) -> Mapping[str, Probe]:
+    """How each upstream is asked, by protocol. All are offered the name that sessions would offer them."""
+    adapters = {adapter.name: adapter for adapter in standard_registry(settings).adapters}
+    found: dict[str, Probe] = {}
+    for protocol, url in settings.upstreams.items():
+        names = adapters[protocol].subprotocols if protocol in adapters else ()
+        if protocol == "mqtt" and settings.upstream_mqtt_subprotocol != "auto":
+            names = (settings.upstream_mqtt_subprotocol,)
+        probes = Probes(url=url, tls=tls, subprotocol=next(iter(names), None))
+        match settings.cb_healthcheck_mode:
+            case "tcp":
+                found[protocol] = probes.tcp
+            case "http":
+                found[protocol] = partial(probes.http, settings.cb_healthcheck_path)
+            case "mqtt" if protocol == "mqtt":
+                found[protocol] = partial(probes.mqtt, _probing_connect(settings, probes.subprotocol))
+            case _:
+                found[protocol] = probes.websocket
+    return found
+
+
+def _probing_connect(settings: Settings, subprotocol: str | None) -> Connect:
+    """Nobody's, or the service account's where all sessions have the same: no probe has a token to take names from."""
+    connect = Connect(level=3 if subprotocol == "mqttv3.1" else 4, client_id="probe")
+    try:
+        return parse_mqtt_credentials(settings.upstream_mqtt_credentials).applied_to(connect, None)
+    except Refused:
+        return connect
 
 
 def _budgets(settings: Settings) -> Budgets | None:

@@ -34,6 +34,8 @@ def test_sound_settings_are_silent() -> None:
         ({"ws_ping_interval_seconds": 60.0}, "WS_PING_INTERVAL_SECONDS"),
         ({"rate_limit_burst": 5}, "RATE_LIMIT_BURST"),
         ({"ws_first_message_max_bytes": 2, "ws_max_message_bytes": 1}, "WS_FIRST_MESSAGE_MAX_BYTES"),
+        ({"ready_needs_upstreams": ("raw",), "cb_healthcheck_interval_seconds": 0.0}, "READY_NEEDS_UPSTREAMS"),
+        ({"ready_needs_upstreams": ("raw", "stomp")}, "READY_NEEDS_UPSTREAMS"),
     ],
 )
 def test_contradiction_is_found(changed: dict[str, Any], name: str) -> None:
@@ -49,6 +51,7 @@ def test_contradiction_is_found(changed: dict[str, Any], name: str) -> None:
         {"ws_ping_interval_seconds": 0.0},
         {"rate_limit_burst": 5, "rate_limit_per_second": 1.0},
         {"ws_max_message_bytes": 0},
+        {"ready_needs_upstreams": ("mqtt", "raw")},
     ],
 )
 def test_no_contradiction_where_there_is_none(changed: dict[str, Any]) -> None:

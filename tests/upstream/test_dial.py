@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import trio
@@ -17,9 +16,10 @@ from tests.certificates import Authority, accept_tls
 from tests.servers.ports import free_port
 from tests.tcp import Peer
 from trio_ws_gateway import leg
-from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import WebSocketUrl
-from trio_ws_gateway.upstream.dial import Dialled, Dialler, reason_of, tls_context
+from trio_ws_gateway.upstream.dial import Dialled, Dialler, tls_context
+from trio_ws_gateway.upstream.failures import DialFailed
+from trio_ws_gateway.upstream.resolver import Address
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, Response
 
 REQUEST = b"GET /raw HTTP/1.1\r\nHost: upstream\r\n\r\n"
@@ -81,15 +81,32 @@ async def server(
         nursery.cancel_scope.cancel()
 
 
+LOOPBACK = Address(socket.AF_INET, "127.0.0.1"), Address(socket.AF_INET6, "::1")
+NAMES = {"localhost": LOOPBACK[:1], "both.example": LOOPBACK[::-1]}
+
+
+async def resolve(host: str) -> tuple[Address, ...]:
+    if host not in NAMES:
+        raise OSError("Name or service not known")
+    return NAMES[host]
+
+
 def dialler(
-    *, timeout_seconds: float = 5, retry_max: int = 0, retry_interval_seconds: float = 0, ca_file: Path | None = None
+    *,
+    timeout_seconds: float = 5,
+    retry_max: int = 0,
+    retry_interval_seconds: float = 0,
+    jitter: Callable[[], float] = lambda: 1,
+    ca_file: Path | None = None,
 ) -> Dialler:
     return Dialler(
         tls=tls_context(ca_file),
+        resolve=resolve,
         timeout_seconds=timeout_seconds,
         retry_max=retry_max,
         retry_interval_seconds=retry_interval_seconds,
         user_timeout_seconds=30,
+        jitter=jitter,
     )
 
 
@@ -107,12 +124,11 @@ async def dial(dialler: Dialler, url: str, count_retry: Callable[[], None] = lam
 async def failure(dialler: Dialler, url: str, count_retry: Callable[[], None] = lambda: None) -> str:
     """Why it cannot be reached; no descriptor may be left of the tries."""
     before = len(os.listdir("/proc/self/fd"))
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(DialFailed) as caught:
         await dial(dialler, url, count_retry)
     with trio.fail_after(5):
         while len(os.listdir("/proc/self/fd")) > before:  # the server closes its end when it hears of it
             await trio.sleep(0.002)
-    assert caught.value.cause is Cause.UPSTREAM_UNAVAILABLE
     return caught.value.detail
 
 
@@ -141,41 +157,9 @@ async def test_answer_in_pieces() -> None:
             assert dialled.rest == b""
 
 
-IPv4 = Literal[socket.AddressFamily.AF_INET]
-IPv6 = Literal[socket.AddressFamily.AF_INET6]
-Found = (
-    tuple[IPv4, socket.SocketKind, int, str, tuple[str, int]]
-    | tuple[IPv6, socket.SocketKind, int, str, tuple[str, int, int, int] | tuple[int, bytes]]
-)
-
-
-class BothFamilies(trio.abc.HostnameResolver):
-    """Finds ``both.example`` at ::1 and at 127.0.0.1, in this order."""
-
-    async def getaddrinfo(
-        self,
-        host: bytes | None,
-        port: bytes | str | int | None,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,
-    ) -> list[Found]:
-        if host != b"both.example" or not isinstance(port, int):
-            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [
-            (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", port, 0, 0)),
-            (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)),
-        ]
-
-    async def getnameinfo(self, sockaddr: tuple[str, int] | tuple[str, int, int, int], flags: int) -> tuple[str, str]:
-        raise NotImplementedError
-
-
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 async def test_name_with_several_addresses(host: str) -> None:
     """Every address of a name is tried, IPv6 and IPv4, until one answers."""
-    trio.socket.set_custom_hostname_resolver(BothFamilies())  # for this test's loop
     async with server(says(AGREES), host=host) as upstream:
         dialled = await dial(dialler(), f"ws://both.example:{upstream.port}/")
         with dialled.sock:
@@ -184,7 +168,6 @@ async def test_name_with_several_addresses(host: str) -> None:
 
 async def test_name_whose_addresses_all_refuse() -> None:
     """Where no address answers, the reason names each of them."""
-    trio.socket.set_custom_hostname_resolver(BothFamilies())  # for this test's loop
     port = free_port()
     detail = await failure(dialler(), f"ws://both.example:{port}/")
     assert detail.startswith(f"both.example:{port}: ")
@@ -192,7 +175,7 @@ async def test_name_whose_addresses_all_refuse() -> None:
 
 
 async def test_localhost() -> None:
-    """A name is resolved as the system does."""
+    """A name with one address is dialled like that address."""
     async with server(says(AGREES)) as upstream:
         dialled = await dial(dialler(), f"ws://localhost:{upstream.port}/")
         dialled.sock.close()
@@ -208,7 +191,6 @@ async def test_ipv6_address() -> None:
 
 async def test_name_that_nobody_knows() -> None:
     """A name without an address is a reason of its own."""
-    trio.socket.set_custom_hostname_resolver(BothFamilies())  # for this test's loop
     detail = await failure(dialler(), "ws://nobody.example:8080/")
     assert detail == "nobody.example:8080: Name or service not known"
 
@@ -268,15 +250,64 @@ async def test_4xx_is_final() -> None:
         assert (upstream.connections, retries) == (1, [])
 
 
-async def test_one_deadline_over_all_tries() -> None:
-    """The time limit is over all tries and pauses together; the reason is that of the last try that ended."""
+async def test_pauses_grow(autojump_clock: object) -> None:
+    """The longest pause doubles from try to try, and each is drawn from all up to that."""
+    draws = iter([0.5, 1, 0, 0.25])
+    at: list[float] = []
+    patient = dialler(timeout_seconds=100, retry_max=4, retry_interval_seconds=2, jitter=lambda: next(draws))
+    await failure(patient, f"ws://127.0.0.1:{free_port()}/", lambda: at.append(trio.current_time()))
+    begun_at = at[0] - 1
+    assert [each - begun_at for each in at] == pytest.approx([1, 1 + 4, 5 + 0, 5 + 4])
+
+
+async def test_no_pause_outlasts_the_deadline(autojump_clock: object) -> None:
+    """A pause is drawn from the time that is left where that is less: who has a try left has it."""
     retries: list[None] = []
-    async with server(leaves) as upstream:
-        patient = dialler(timeout_seconds=0.3, retry_max=1000, retry_interval_seconds=0.1)
-        with trio.fail_after(2):
-            detail = await failure(patient, f"ws://127.0.0.1:{upstream.port}/", lambda: retries.append(None))
+    began_at = trio.current_time()
+    patient = dialler(timeout_seconds=10, retry_max=3, retry_interval_seconds=1e9, jitter=lambda: 0.9)
+    await failure(patient, f"ws://127.0.0.1:{free_port()}/", lambda: retries.append(None))
+    assert len(retries) == 3
+    assert trio.current_time() - began_at == pytest.approx(9.99)
+
+
+async def test_any_number_of_tries(autojump_clock: object) -> None:
+    """However many tries there are, no pause is too long to be a number."""
+    retries: list[None] = []
+    patient = dialler(timeout_seconds=1e15, retry_max=1100, retry_interval_seconds=1)
+    detail = await failure(patient, f"ws://127.0.0.1:{free_port()}/", lambda: retries.append(None))
+    assert detail.endswith("Connection refused")
+    assert len(retries) == 1100
+
+
+async def test_one_deadline_over_all_tries() -> None:
+    """The time limit is over all tries together; the reason is that of the last try that ended."""
+    async with server(leaves, stays_silent) as upstream:
+        with trio.fail_after(5):
+            detail = await failure(dialler(timeout_seconds=0.3, retry_max=9), f"ws://127.0.0.1:{upstream.port}/")
         assert detail.endswith("closed the connection without an answer")
-        assert 1 <= len(retries) <= 2
+        assert upstream.connections == 2
+
+
+async def test_once() -> None:
+    """Who asks for one try has one."""
+    async with server(leaves) as upstream:
+        with pytest.raises(DialFailed):
+            await dialler(retry_max=3).dial(
+                WebSocketUrl.parse(f"ws://127.0.0.1:{upstream.port}/"), REQUEST, name_of, lambda: None, once=True
+            )
+        assert upstream.connections == 1
+
+
+async def test_ended_between_tries() -> None:
+    """What is raised before a further try ends the dial, with nothing left open."""
+
+    def no_more() -> None:
+        raise LookupError("no more")
+
+    async with server(leaves) as upstream:
+        with pytest.raises(LookupError, match="no more"):
+            await dial(dialler(retry_max=3), f"ws://127.0.0.1:{upstream.port}/", no_more)
+        assert upstream.connections == 1
 
 
 async def test_silent_upstream() -> None:
@@ -340,15 +371,8 @@ async def test_tls_to_a_plain_server() -> None:
         listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
         nursery.start_soon(trio.serve_listeners, accept, listeners)
         port = listeners[0].socket.getsockname()[1]
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(DialFailed) as caught:
             await dial(dialler(), f"wss://127.0.0.1:{port}/")
         assert caught.value.detail.startswith(f"127.0.0.1:{port}: ")
         assert len(caught.value.detail) > len(f"127.0.0.1:{port}: ")
         nursery.cancel_scope.cancel()
-
-
-def test_reasons() -> None:
-    """Every error has a reason in words, if only the name of its kind."""
-    assert reason_of(ConnectionResetError(104, "Connection reset by peer")) == "Connection reset by peer"
-    assert reason_of(OSError("told in words")) == "told in words"
-    assert reason_of(TimeoutError()) == "TimeoutError"

@@ -1,18 +1,25 @@
-"""Where the sessions of each protocol go, and what their upstreams are told on the way."""
+"""Where the sessions of each protocol go, what their upstreams are told on the way, and when they are left alone."""
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
 
 import pytest
+import structlog
 import trio
-from attrs import field, frozen
+from attrs import define, field, frozen
+from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
 
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.upstream.dial import Dialled, Dialler, T, tls_context
+from trio_ws_gateway.upstream.failures import DialFailed, Failure
 from trio_ws_gateway.upstream.introduction import Visitor
+from trio_ws_gateway.upstream.resolver import Address
 from trio_ws_gateway.upstream.routes import Routes
 from trio_ws_gateway.wire.handshake import Offer, accept_key
 from trio_ws_gateway.wire.http import Request, Response, build_head, parse_request, parse_response
@@ -21,20 +28,39 @@ URL = WebSocketUrl.parse("ws://backend:8081/raw")
 VISITOR = Visitor(
     peer="203.0.113.7", request=parse_request(b"GET /ws HTTP/1.1\r\nHost: gateway.example\r\n\r\n"), token="a.b.c"
 )
+THRESHOLD, OPEN_SECONDS, TRY_SECONDS = 3, 60.0, 2.0
+
+
+async def nobody(host: str) -> tuple[Address, ...]:
+    raise AssertionError(host)
 
 
 @frozen(kw_only=True)
 class Answering(Dialler):
-    """Reaches an upstream with its second try, which agrees to what it is asked and takes two seconds."""
+    """Every dial takes two tries of two seconds, unless it is for once. The upstream agrees, or ends as told."""
 
+    ends: list[Failure | BaseException] = field(factory=list)
     asked: list[Request] = field(factory=list)
 
     async def dial(
-        self, url: WebSocketUrl, request: bytes, check: Callable[[Response], T], count_retry: Callable[[], None]
+        self,
+        url: WebSocketUrl,
+        request: bytes,
+        check: Callable[[Response], T],
+        trying_again: Callable[[], None],
+        *,
+        once: bool = False,
     ) -> Dialled[T]:
-        count_retry()
-        await trio.sleep(2)
         self.asked.append(parse_request(request))
+        await trio.sleep(TRY_SECONDS)
+        if not once:
+            trying_again()
+            await trio.sleep(TRY_SECONDS)
+        end = self.ends.pop(0) if self.ends else None
+        if isinstance(end, Failure):
+            raise DialFailed(end, f"{url.authority}: as told")
+        if end is not None:
+            raise end
         headers = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
@@ -44,33 +70,208 @@ class Answering(Dialler):
         return Dialled(socket.socket(), check(answer), b"")
 
 
-def dialler() -> Answering:
-    return Answering(
-        tls=tls_context(None), timeout_seconds=1, retry_max=0, retry_interval_seconds=0, user_timeout_seconds=1
+@define
+class World:
+    """Two protocols whose upstreams are one."""
+
+    dialler: Answering
+    metrics: Metrics
+    routes: Routes
+
+    async def reach(self, protocol: str = "raw") -> None:
+        dialled = await self.routes.of(protocol).reach(RawGreeting(), VISITOR, Offer())
+        dialled.sock.close()
+
+    async def refusal(self, protocol: str = "raw") -> Cause:
+        with pytest.raises(Refused) as caught:
+            await self.reach(protocol)
+        assert caught.value.detail.startswith("backend:8081: ")
+        return caught.value.cause
+
+    async def open_circuit(self) -> None:
+        self.dialler.ends[:] = [Failure.UNREACHABLE] * THRESHOLD
+        for _ in range(THRESHOLD):
+            assert await self.refusal() is Cause.UPSTREAM_UNAVAILABLE
+
+    def sample(self, name: str, protocol: str = "raw") -> float:
+        families = text_string_to_metric_families(self.metrics.expose().decode())
+        [value] = [
+            sample.value
+            for family in families
+            for sample in family.samples
+            if sample.name == name and sample.labels == {"protocol": protocol}
+        ]
+        return value
+
+
+def world(*, forwards_token: bool = True) -> World:
+    metrics = Metrics(max_identities=0)
+    dialler = Answering(
+        tls=tls_context(None),
+        resolve=nobody,
+        timeout_seconds=1,
+        retry_max=0,
+        retry_interval_seconds=0,
+        user_timeout_seconds=1,
     )
+    routes = Routes(
+        {"raw": URL, "mqtt": URL},
+        dialler=dialler,
+        threshold=THRESHOLD,
+        open_seconds=OPEN_SECONDS,
+        metrics=metrics,
+        forwards_token=forwards_token,
+        log=structlog.get_logger(),
+    )
+    return World(dialler, metrics, routes)
+
+
+# Reaching
 
 
 @pytest.mark.parametrize("forwards", [True, False])
-async def test_upstream_is_reached(autojump_clock: object, forwards: bool) -> None:
+async def test_upstream_is_reached(autojump_clock: MockClock, forwards: bool) -> None:
     """A route introduces the visitor, with its token where that may go on, and counts tries and time."""
-    metrics, reaching = Metrics(max_identities=0), dialler()
-    route = Routes({"raw": URL}, dialler=reaching, metrics=metrics, forwards_token=forwards).of("raw")
-    assert route.url == URL
+    here = world(forwards_token=forwards)
+    assert here.routes.of("raw").url == URL
     for _ in range(2):
-        dialled = await route.reach(RawGreeting(), VISITOR, Offer())
-        dialled.sock.close()
-    assert [each.headers.get("authorization") for each in reaching.asked] == [
+        await here.reach()
+    assert [each.headers.get("authorization") for each in here.dialler.asked] == [
         "Bearer a.b.c" if forwards else None for _ in range(2)
     ]
-    assert len({each.headers.get("sec-websocket-key") for each in reaching.asked}) == 2
-    exposed = metrics.expose().decode()
-    assert 'ws_proxy_retries_total{protocol="raw"} 2.0' in exposed
-    assert 'ws_dial_seconds_sum{protocol="raw"} 4.0' in exposed
+    assert len({each.headers.get("sec-websocket-key") for each in here.dialler.asked}) == 2
+    assert here.sample("ws_proxy_retries_total") == 2
+    assert here.sample("ws_dial_seconds_sum") == 4 * TRY_SECONDS
 
 
 def test_protocol_without_an_upstream() -> None:
     """A protocol whose upstream is not configured has no route, and the log is told which setting is missing."""
-    routes = Routes({}, dialler=dialler(), metrics=Metrics(max_identities=0), forwards_token=True)
     with pytest.raises(Refused, match="UPSTREAM_STOMP_URL is not set") as caught:
-        routes.of("stomp")
+        world().routes.of("stomp")
     assert caught.value.cause is Cause.UPSTREAM_UNAVAILABLE
+
+
+# The circuit
+
+
+async def test_opens(autojump_clock: MockClock, log: list[MutableMapping[str, Any]]) -> None:
+    """After so many sessions in a row that reach no upstream the next is refused at once, without a dial."""
+    here = world()
+    assert (here.sample("ws_circuit_open_total"), here.sample("ws_circuit_state")) == (0, 0)
+    await here.open_circuit()
+    before = trio.current_time()
+    assert await here.refusal() is Cause.CIRCUIT_OPEN
+    assert trio.current_time() == before
+    assert len(here.dialler.asked) == THRESHOLD
+    assert (here.sample("ws_circuit_open_total"), here.sample("ws_circuit_state")) == (1, 2)
+    assert log == [
+        {"event": "circuit open", "log_level": "warning", "protocol": "raw", "upstream": "ws://backend:8081/raw"}
+    ]
+
+
+async def test_one_dial_is_one_failure(autojump_clock: MockClock) -> None:
+    """A session counts once, however often it has tried."""
+    here = world()
+    here.dialler.ends[:] = [Failure.UNREACHABLE] * (THRESHOLD - 1)
+    for _ in range(THRESHOLD - 1):
+        assert await here.refusal() is Cause.UPSTREAM_UNAVAILABLE
+    assert here.sample("ws_proxy_retries_total") == THRESHOLD - 1
+    await here.reach()
+
+
+async def test_other_protocols_have_circuits_of_their_own(autojump_clock: MockClock) -> None:
+    """Behind one port may be several upstreams: what befalls one protocol closes off no other."""
+    here = world()
+    await here.open_circuit()
+    await here.reach("mqtt")
+    assert (here.sample("ws_circuit_state", "mqtt"), here.sample("ws_circuit_state", "raw")) == (0, 2)
+
+
+@pytest.mark.parametrize("harmless", [Failure.DISAGREES, Failure.OURS, ZeroDivisionError(), Refused(Cause.FAULT)])
+async def test_what_does_not_count(autojump_clock: MockClock, harmless: Failure | Exception) -> None:
+    """What is about one client, or the gateway's own trouble, opens nothing however often it happens."""
+    here = world()
+    here.dialler.ends[:] = [harmless] * 10 * THRESHOLD
+    for _ in range(10 * THRESHOLD):
+        with suppress(Refused, ZeroDivisionError):
+            await here.reach()
+    assert here.dialler.ends == []
+    await here.reach()
+
+
+async def test_clients_that_leave(autojump_clock: MockClock) -> None:
+    """Clients that leave while they are dialled for open nothing."""
+    here = world()
+    for _ in range(10 * THRESHOLD):
+        with trio.move_on_after(TRY_SECONDS / 2):
+            await here.reach()
+    await here.reach()
+
+
+async def test_trial(autojump_clock: MockClock, log: list[MutableMapping[str, Any]]) -> None:
+    """After its time one session tries, once and without further tries, the others wait for its outcome outside."""
+    here = world()
+    await here.open_circuit()
+    await trio.sleep(OPEN_SECONDS)
+    here.dialler.ends[:] = [Failure.UNREACHABLE]
+    tries = here.sample("ws_proxy_retries_total")
+    async with trio.open_nursery() as nursery:
+
+        async def the_trial() -> None:
+            assert await here.refusal() is Cause.UPSTREAM_UNAVAILABLE
+
+        nursery.start_soon(the_trial)
+        await trio.sleep(TRY_SECONDS / 2)
+        assert here.sample("ws_circuit_state") == 1
+        for _ in range(100):
+            assert await here.refusal() is Cause.CIRCUIT_OPEN
+    assert here.sample("ws_proxy_retries_total") == tries
+    assert (here.sample("ws_circuit_open_total"), here.sample("ws_circuit_state")) == (2, 2)
+    await trio.sleep(OPEN_SECONDS)
+    await here.reach()
+    assert here.sample("ws_circuit_state") == 0
+    events = ["circuit open", "circuit half-open", "circuit open", "circuit half-open", "circuit closed"]
+    assert [line["event"] for line in log] == events
+
+
+@pytest.mark.parametrize("harmless", [Failure.DISAGREES, ZeroDivisionError(), None])
+async def test_trial_of_which_nothing_is_learnt(
+    autojump_clock: MockClock, harmless: Failure | Exception | None
+) -> None:
+    """A trial whose client is refused, is at fault, or leaves makes room for the next session."""
+    here = world()
+    await here.open_circuit()
+    await trio.sleep(OPEN_SECONDS)
+    here.dialler.ends[:] = [] if harmless is None else [harmless]
+    with trio.move_on_after(TRY_SECONDS / 2 if harmless is None else 100), suppress(Refused, ZeroDivisionError):
+        await here.reach()
+    assert here.sample("ws_circuit_state") == 1
+    await here.reach()
+    assert here.sample("ws_circuit_state") == 0
+
+
+async def test_opens_between_tries(autojump_clock: MockClock) -> None:
+    """A session whose circuit opens between two of its tries does not try again: it hears what the others hear."""
+    here = world()
+    causes: list[Cause] = []
+
+    async def late() -> None:
+        await trio.sleep(1.5 * TRY_SECONDS)
+        causes.append(await here.refusal())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(late)
+        here.dialler.ends[:] = [Failure.UNREACHABLE] * THRESHOLD
+        for _ in range(THRESHOLD):
+            nursery.start_soon(here.refusal)
+    assert causes == [Cause.CIRCUIT_OPEN]
+    assert here.sample("ws_proxy_retries_total") == THRESHOLD
+
+
+async def test_healthy_probe(autojump_clock: MockClock) -> None:
+    """A healthy probe closes an open circuit at once."""
+    here = world()
+    await here.open_circuit()
+    here.routes.is_healthy("raw")
+    assert here.sample("ws_circuit_state") == 0
+    await here.reach()

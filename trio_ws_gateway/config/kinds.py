@@ -133,6 +133,12 @@ def _path(text: str) -> str:
     return text
 
 
+def _target(text: str) -> str:
+    if not re.fullmatch(r"/[!$-;=?-~]*", text):
+        raise ValueError("is not the path of a URL")
+    return text
+
+
 def _tokens(text: str) -> tuple[str, ...]:
     for name in items(text):
         _token(name)
@@ -205,6 +211,7 @@ BYTES = Kind("bytes", _whole(0, MOST_BYTES), "a whole number of bytes, such as 6
 POSITIVE_BYTES = Kind("bytes", _whole(1, MOST_BYTES), "a whole number of bytes above zero, such as 65536")
 ADDRESS = Kind("address", Address.parse, "host:port, such as 0.0.0.0:8080 or [::]:8080")
 PATH = Kind("URL path", _path, "a path that begins with a slash, such as /ws")
+TARGET = Kind("URL path", _target, "a path that begins with a slash, such as /healthz")
 NETWORKS = Kind(
     "list of CIDRs",
     lambda text: Networks.parse(items(text)),

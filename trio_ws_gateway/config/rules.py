@@ -45,6 +45,16 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
             "is set, but RATE_LIMIT_PER_SECOND is not: nothing would refill the bucket",
             "set together with RATE_LIMIT_PER_SECOND, or not at all",
         )
+    if settings.ready_needs_upstreams and settings.cb_healthcheck_interval_seconds == 0:
+        yield Contradiction(
+            ("READY_NEEDS_UPSTREAMS", "CB_HEALTHCHECK_INTERVAL_SECONDS"),
+            "is set, but CB_HEALTHCHECK_INTERVAL_SECONDS is 0: nothing would ever be found healthy",
+            "unset where upstreams are not probed",
+        )
+    if not settings.upstreams.keys() >= set(settings.ready_needs_upstreams):
+        yield Contradiction(
+            ("READY_NEEDS_UPSTREAMS",), "names a protocol without an upstream", " or ".join(settings.upstreams)
+        )
     if 0 < settings.ws_max_message_bytes < settings.ws_first_message_max_bytes:
         yield Contradiction(
             ("WS_FIRST_MESSAGE_MAX_BYTES", "WS_MAX_MESSAGE_BYTES"),

@@ -179,20 +179,37 @@ class Settings:
     )
     ws_dial_timeout_seconds: float = setting("10", kinds.POSITIVE_SECONDS, "For reaching an upstream, over all tries.")
     ws_dial_retry_max: int = setting("3", kinds.COUNT, "How often an upstream is tried again at most.")
-    ws_dial_retry_interval_seconds: float = setting("2", kinds.SECONDS, "The pause between two tries.")
+    ws_dial_retry_interval_seconds: float = setting(
+        "2",
+        kinds.SECONDS,
+        "The pause before the second try at most; it doubles with each, and is drawn from all between 0 and that.",
+    )
     raw_forward_token: bool = setting(
         "true",
         kinds.BOOLEAN,
         "Whether a raw upstream gets the token (`Authorization: Bearer`); `false`: identity headers only.",
     )
     cb_failure_threshold: int = setting(
-        "5", kinds.POSITIVE_COUNT, "Consecutive failures after which an upstream is left alone.", works_for=()
+        "5",
+        kinds.POSITIVE_COUNT,
+        "After how many sessions in a row that could not reach their upstream its circuit opens.",
     )
     cb_open_timeout_seconds: float = setting(
-        "60", kinds.POSITIVE_SECONDS, "How long it is left alone before one session may try it.", works_for=()
+        "60", kinds.POSITIVE_SECONDS, "How long an upstream is left alone then, before one session may try it."
     )
     cb_healthcheck_interval_seconds: float = setting(
-        "30", kinds.SECONDS, "How often an upstream's health is probed.", works_for=()
+        "30", kinds.SECONDS, "How often each upstream's health is probed, give or take a fifth; 0: never."
+    )
+    cb_healthcheck_mode: str = setting(
+        "websocket",
+        choice("websocket", "tcp", "http", "mqtt"),
+        "What a probe is: a WebSocket handshake, a connection, a GET, or a handshake and for MQTT a CONNECT.",
+    )
+    cb_healthcheck_path: str = setting(
+        "/", kinds.TARGET, "What is asked for where CB_HEALTHCHECK_MODE is `http`, on the upstream's host and port."
+    )
+    ready_needs_upstreams: tuple[str, ...] = setting(
+        "", kinds.NAMES, "Protocols (`mqtt`, `raw`) whose upstreams must be healthy for `/readyz` to say ready."
     )
 
     # MQTT

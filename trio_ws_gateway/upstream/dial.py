@@ -4,8 +4,7 @@ What is asked and whether the answer will do, the caller says. What comes back i
 past its 101, and belongs to the caller; on every other way out the socket is closed here.
 """
 
-import errno
-import os
+import random
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,8 +15,10 @@ import trio
 from attrs import frozen
 
 from trio_ws_gateway import leg
-from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.upstream.connecting import connect
+from trio_ws_gateway.upstream.failures import DialFailed, Failure, failed_try
+from trio_ws_gateway.upstream.resolver import Address, Resolve
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, Response, head_end, parse_response
 
 T = TypeVar("T")
@@ -34,39 +35,54 @@ class Dialled(Generic[T]):
 
 @frozen(kw_only=True)
 class Dialler:
-    """How upstreams are dialled. ``timeout_seconds`` is over all tries; ``retry_max`` tries come after the first."""
+    """How upstreams are dialled. ``timeout_seconds`` is over all tries; ``retry_max`` tries come after the first.
+
+    The pause before a further try is drawn from all between nothing and ``retry_interval_seconds``, which doubles with
+    each (full jitter), so that many who failed together do not come again together. ``jitter`` draws from 0 to 1.
+    """
 
     tls: ssl.SSLContext
+    resolve: Resolve
     timeout_seconds: float
     retry_max: int
     retry_interval_seconds: float
     user_timeout_seconds: float
+    jitter: Callable[[], float] = random.random
 
     async def dial(
-        self, url: WebSocketUrl, request: bytes, check: Callable[[Response], T], count_retry: Callable[[], None]
+        self,
+        url: WebSocketUrl,
+        request: bytes,
+        check: Callable[[Response], T],
+        trying_again: Callable[[], None],
+        *,
+        once: bool = False,
     ) -> Dialled[T]:
-        """Dial until ``check`` accepts an answer. Raises ``Refused(UPSTREAM_UNAVAILABLE)`` when tries or time run out.
+        """Dial until ``check`` accepts an answer. Raises ``DialFailed`` when tries or time run out.
 
-        ``check`` raises ``BadUpstream``; a 4xx is about this client and is not tried again.
+        ``check`` raises ``BadUpstream``. ``trying_again`` is called before each further try, and ends the dial with
+        what it raises. ``once``: no further tries.
         """
-        failure = "no answer in time"
-        with trio.move_on_after(self.timeout_seconds):
-            for tried in range(1 + self.retry_max):
+        failed = DialFailed(Failure.SILENT, "no answer in time")
+        with trio.move_on_after(self.timeout_seconds) as patience:
+            for tried in range(1 if once else 1 + self.retry_max):
                 if tried:
-                    await trio.sleep(self.retry_interval_seconds)
-                    count_retry()
+                    await trio.sleep(self._pause_seconds(tried, patience.deadline - trio.current_time()))
+                    trying_again()
                 try:
                     return await self._try(url, request, check)
-                except BadUpstream as error:
-                    failure = error.detail
-                    if error.status is not None and 400 <= error.status < 500:
-                        break
-                except OSError as error:
-                    failure = reason_of(error)
-        raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"{url.authority}: {failure}")
+                except (BadUpstream, OSError) as error:
+                    failed = failed_try(error)
+                if not failed.failure.row.again:
+                    break
+        raise DialFailed(failed.failure, f"{url.authority}: {failed.detail}")
+
+    def _pause_seconds(self, tried: int, left_seconds: float) -> float:
+        """Never past the deadline: who has tries left has them before it."""
+        return self.jitter() * min(self.retry_interval_seconds * 2.0 ** min(tried - 1, 30), left_seconds)
 
     async def _try(self, url: WebSocketUrl, request: bytes, check: Callable[[Response], T]) -> Dialled[T]:
-        sock = await _connect(url.host, url.port)
+        sock = await connect(_literal(url.host) or await self.resolve(url.host), url.port)
         try:
             leg.configure(sock, user_timeout_seconds=self.user_timeout_seconds)
             if url.secure:
@@ -89,42 +105,11 @@ def tls_context(ca_file: Path | None) -> ssl.SSLContext:
     return context
 
 
-def reason_of(error: OSError) -> str:
-    """One line for the log that says why a connection could not be made."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"certificate: {error.verify_message}"
-    causes = error.__cause__.exceptions if isinstance(error.__cause__, BaseExceptionGroup) else ()
-    return "; ".join(str(each) for each in causes) or error.strerror or str(error) or type(error).__name__
-
-
-async def _connect(host: str, port: int) -> socket.socket:
-    """A connected socket. An address needs no resolver and no race, which cost more than all the rest of a dial."""
-    family = _family(host)
-    if family is None:
-        stream = await trio.open_tcp_stream(host, port)
-        sock = socket.socket(fileno=stream.socket.detach())
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, 0)  # Trio's 16 KiB would slow bulk down
-        return sock
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        error = sock.connect_ex((host, port))
-        if error == errno.EINPROGRESS:
-            await trio.lowlevel.wait_writable(sock)
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if error:
-            raise OSError(error, os.strerror(error))
-    except BaseException:
-        leg.close(sock)
-        raise
-    return sock
-
-
-def _family(host: str) -> socket.AddressFamily | None:
-    """Of an IP address; ``None`` for a name. ``WebSocketUrl`` has seen to it that what looks like one is one."""
+def _literal(host: str) -> tuple[Address, ...]:
+    """An IP address, which takes no resolver; empty for a name. What looks like one is one (``WebSocketUrl``)."""
     if ":" in host:
-        return socket.AF_INET6
-    return socket.AF_INET if host.replace(".", "").isdigit() else None
+        return (Address(socket.AF_INET6, host),)
+    return (Address(socket.AF_INET, host),) if host.replace(".", "").isdigit() else ()
 
 
 async def _read_answer(sock: socket.socket) -> tuple[Response, bytes]:

@@ -6,8 +6,10 @@ single try belongs here. The socket that comes back is the caller's.
 
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
+import structlog
 import trio
 from attrs import evolve, frozen
 
@@ -15,22 +17,31 @@ from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.protocols.base import Greeting
+from trio_ws_gateway.upstream.breaker import Breaker, Permit, State
 from trio_ws_gateway.upstream.dial import Dialled, Dialler
+from trio_ws_gateway.upstream.failures import DialFailed
 from trio_ws_gateway.upstream.introduction import Visitor, introduce
 from trio_ws_gateway.wire.handshake import Accepted, Offer
 
 
 @frozen(kw_only=True)
 class Route:
-    """The way to the upstream of a protocol. ``forwards_token``: its handshake may carry the visitor's token."""
+    """The way to the upstream of a protocol. ``forwards_token``: its handshake may carry the visitor's token.
 
+    The breaker is this protocol's own, though another's upstream may be on the same host and port: what listens there
+    is often a proxy before several. A dial counts once, with all its tries: the breaker counts sessions that could not
+    be had, and a blip that a second try outlives opens nothing. A trial has one try, since others wait for it.
+    """
+
+    protocol: str
     url: WebSocketUrl
     dialler: Dialler
+    breaker: Breaker
     metrics: Metrics
     forwards_token: bool
 
     async def reach(self, greeting: Greeting, visitor: Visitor, offer: Offer) -> Dialled[Accepted]:
-        """An upstream that has accepted the visitor. Raises ``Refused(UPSTREAM_UNAVAILABLE)``."""
+        """An upstream that has accepted the visitor. Raises ``Refused``: UPSTREAM_UNAVAILABLE or CIRCUIT_OPEN."""
         introduction = introduce(
             self.url,
             visitor if self.forwards_token else evolve(visitor, token=None),
@@ -38,21 +49,68 @@ class Route:
             key=b64encode(secrets.token_bytes(16)).decode(),
             by_name=greeting.names_the_client,
         )
-        count_retry = self.metrics.proxy_retries.labels(greeting.protocol).inc
-        began_at = trio.current_time()
-        dialled = await self.dialler.dial(self.url, introduction.request, introduction.check, count_retry)
-        self.metrics.dial_seconds.labels(greeting.protocol).observe(trio.current_time() - began_at)
+        with self._permitted() as permit:
+
+            def trying_again() -> None:
+                if not self.breaker.is_current(permit):
+                    raise self._closed_off()
+                self.metrics.proxy_retries.labels(self.protocol).inc()
+
+            began_at = trio.current_time()
+            dialled = await self.dialler.dial(
+                self.url, introduction.request, introduction.check, trying_again, once=permit.trial
+            )
+            self.metrics.dial_seconds.labels(self.protocol).observe(trio.current_time() - began_at)
         return dialled
+
+    @contextmanager
+    def _permitted(self) -> Iterator[Permit]:
+        """Leave to dial; the breaker learns what came of it, and nothing of whoever leaves or is at fault itself."""
+        permit = self.breaker.permit(trio.current_time())
+        if permit is None:
+            raise self._closed_off()
+        try:
+            yield permit
+        except DialFailed as failed:
+            if failed.failure.row.away:
+                self.breaker.fail(permit, trio.current_time())
+            else:
+                self.breaker.abandon(permit)
+            raise Refused(Cause.UPSTREAM_UNAVAILABLE, failed.detail) from None
+        except BaseException:
+            self.breaker.abandon(permit)
+            raise
+        self.breaker.succeed()
+
+    def _closed_off(self) -> Refused:
+        return Refused(Cause.CIRCUIT_OPEN, f"{self.url.authority}: the circuit is {self.breaker.state.value}")
 
 
 class Routes:
-    """All routes. ``upstreams``: by the names of the protocols."""
+    """All routes. ``upstreams``: by the names of the protocols. ``threshold``, ``open_seconds``: of their breakers."""
 
     def __init__(
-        self, upstreams: Mapping[str, WebSocketUrl], *, dialler: Dialler, metrics: Metrics, forwards_token: bool
+        self,
+        upstreams: Mapping[str, WebSocketUrl],
+        *,
+        dialler: Dialler,
+        threshold: int,
+        open_seconds: float,
+        metrics: Metrics,
+        forwards_token: bool,
+        log: structlog.typing.FilteringBoundLogger,
     ) -> None:
+        self._metrics = metrics
+        self._log = log
         self._routes = {
-            protocol: Route(url=url, dialler=dialler, metrics=metrics, forwards_token=forwards_token)
+            protocol: Route(
+                protocol=protocol,
+                url=url,
+                dialler=dialler,
+                breaker=self._breaker(protocol, url, threshold, open_seconds),
+                metrics=metrics,
+                forwards_token=forwards_token,
+            )
             for protocol, url in upstreams.items()
         }
 
@@ -62,3 +120,21 @@ class Routes:
         if route is None:
             raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"UPSTREAM_{protocol.upper()}_URL is not set")
         return route
+
+    def is_healthy(self, protocol: str) -> None:
+        """A probe has found that upstream well. There is no such word for the other finding: it opens nothing."""
+        self._routes[protocol].breaker.succeed()
+
+    def _breaker(self, protocol: str, url: WebSocketUrl, threshold: int, open_seconds: float) -> Breaker:
+        opened, state_now = self._metrics.circuit_open.labels(protocol), self._metrics.circuit_state.labels(protocol)
+
+        def changed(state: State) -> None:
+            state_now.set(state.level)
+            if state is State.OPEN:
+                opened.inc()
+                self._log.warning("circuit open", protocol=protocol, upstream=url.text)
+            else:
+                self._log.info(f"circuit {state.value}", protocol=protocol, upstream=url.text)
+
+        state_now.set(State.CLOSED.level)
+        return Breaker(threshold=threshold, open_seconds=open_seconds, changed=changed)
