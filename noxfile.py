@@ -61,7 +61,7 @@ def build(session: nox.Session) -> None:
 @nox.session
 def unit(session: nox.Session) -> None:
     """Run the tests that need no server."""
-    run_tests(session, "not integration")
+    run_tests(session, "not integration and not container")
 
 
 @nox.session
@@ -75,6 +75,13 @@ def reference(session: nox.Session) -> None:
     """Write the pages of docs/ that come from tables in code; ``unit`` asserts that they are current."""
     session.install("--editable", ".")
     session.run("python", "-m", "trio_ws_gateway.reference")
+
+
+@nox.session
+def container(session: nox.Session) -> None:
+    """Build the image, and test containers of it with podman."""
+    session.install("--editable", ".", *group("test"))
+    session.run("pytest", "-m", "container", *session.posargs)
 
 
 @nox.session
