@@ -9,7 +9,7 @@ import click
 
 from trio_ws_gateway import __version__
 
-COMMANDS = ("serve", "demo", "check", "token", "healthcheck")
+COMMANDS = ("serve", "demo", "check", "token", "probe", "healthcheck")
 """In the order of the help; each is the function of that name in the module of that name."""
 
 
