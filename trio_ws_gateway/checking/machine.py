@@ -21,7 +21,7 @@ from trio_ws_gateway.upstream.dial import tls_context
 
 OWN_DESCRIPTORS = 100  # of the process itself: listener, epoll, log, Redis, and what is about to be closed
 FEW_SESSIONS = 5_000  # the hard limit that Linux had for long, 4,096, is good for 2,000
-MOST_PORTS_OF_USERS = 1023
+LAST_LOW_PORT = 1023
 HEALTH_SECONDS = 1.0
 MAY_LISTEN_LOW = "CAP_NET_BIND_SERVICE, or the sysctl net.ipv4.ip_unprivileged_port_start; or listen above and forward"
 
@@ -62,26 +62,27 @@ async def check_listen(address: Address) -> list[Finding]:
                 advice = "Fine if it is the one with these settings; another one needs an address of its own in LISTEN."
                 detail = f"{address} is taken, by a gateway that lives (/healthz)"
                 return [Finding("listen", Status.WARNING, detail, advice)]
-            raise Trouble(*_unbound(address, error)) from error
+            raise unbound(address, error) from error
     only = "; only this machine itself can reach it" if is_loopback(address.host) else ""
     return [Finding("listen", Status.OK, f"{address} is free{only}")]
 
 
-def _unbound(address: Address, error: OSError) -> tuple[str, str]:
+def unbound(address: Address, error: OSError) -> Trouble:
+    """Why it cannot be bound."""
     match error.errno:
         case errno.EADDRINUSE:
-            return f"{address} is taken", f"Who has it: ss -ltnp 'sport = :{address.port}'; or another port in LISTEN."
-        case errno.EACCES if address.port <= MOST_PORTS_OF_USERS:
-            return f"{address} is not permitted: the port is below 1024", f"It takes {MAY_LISTEN_LOW}."
+            advice = f"Who has it: ss -ltnp 'sport = :{address.port}'; or another port in LISTEN."
+            return Trouble(f"{address} is taken", advice)
+        case errno.EACCES if address.port <= LAST_LOW_PORT:
+            return Trouble(f"{address} is not permitted: the port is below 1024", f"It takes {MAY_LISTEN_LOW}.")
         case errno.EADDRNOTAVAIL:
-            return (
-                f"{address} is no address of this machine",
-                "0.0.0.0 is every IPv4 address, [::] every one.",
-            )
+            advice = "0.0.0.0 is every IPv4 address, [::] every one."
+            return Trouble(f"{address} is no address of this machine", advice)
         case errno.EAFNOSUPPORT:
-            return f"{address} is of a kind that this machine has not switched on", "0.0.0.0 takes IPv4 only."
+            advice = "0.0.0.0 takes IPv4 only."
+            return Trouble(f"{address} is of a kind that this machine has not switched on", advice)
         case number:
-            return f"{address} cannot be bound: {os.strerror(number or 0)}", ""
+            return Trouble(f"{address} cannot be bound: {os.strerror(number or 0)}")
 
 
 async def _is_a_gateway(address: Address) -> bool:

@@ -1,0 +1,120 @@
+"""The check of Redis, against real ones."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trio
+
+from tests.certificates import Authority
+from tests.servers.ports import free_port
+from tests.servers.redis import Redis
+from trio_ws_gateway.checking.findings import Status, Trouble
+from trio_ws_gateway.checking.redis_store import check_redis
+
+pytestmark = pytest.mark.integration
+
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = Redis.start(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def redis_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    server = Redis.start(tmp_path_factory.mktemp("redis"), "--requirepass", "sesame")
+    yield server
+    server.stop()
+
+
+async def found(url: str, timeout_seconds: float = PATIENCE) -> str:
+    (finding,) = await check_redis(url, timeout_seconds, has_effect=True)
+    assert (finding.name, finding.status) == ("redis", Status.OK)
+    return finding.detail
+
+
+async def trouble(url: str, timeout_seconds: float = PATIENCE) -> Trouble:
+    with pytest.raises(Trouble) as caught:
+        await check_redis(url, timeout_seconds, has_effect=True)
+    assert "pass-word" not in caught.value.detail + caught.value.advice
+    return caught.value
+
+
+async def test_good_redis(redis: Redis, redis_with_password: Redis) -> None:
+    """A Redis that answers PING, with a password where it wants one."""
+    said = await found(f"redis://127.0.0.1:{redis.port}/2")
+    assert said.startswith(f"127.0.0.1:{redis.port}, database 2: answers PING in ")
+    assert "answers PING" in await found(f"redis://:sesame@127.0.0.1:{redis_with_password.port}")
+
+
+async def test_passwords(redis_with_password: Redis) -> None:
+    """A missing password and a wrong one are told apart; neither is shown."""
+    missing = await trouble(f"redis://127.0.0.1:{redis_with_password.port}")
+    assert "wants a password, and REDIS_URL has none" in missing.detail
+    wrong = await trouble(f"redis://somebody:pass-word@127.0.0.1:{redis_with_password.port}")
+    assert "does not let us in" in wrong.detail
+    assert "somebody" not in wrong.detail
+
+
+async def test_tls(redis: Redis, tmp_path: Path) -> None:
+    """TLS on one side only, and an authority that is not trusted unless the URL names it."""
+    authority = Authority(tmp_path)
+    authority.server("localhost")
+    secure = Redis.start(tmp_path, tls=(tmp_path / "server.pem", authority.ca_file))
+    try:
+        assert "answers PING" in await found(f"rediss://localhost:{secure.port}?ssl_ca_certs={authority.ca_file}")
+        untrusted = await trouble(f"rediss://:pass-word@localhost:{secure.port}")
+        assert "of no authority that is trusted here" in untrusted.detail
+        assert "ssl_ca_certs" in untrusted.advice
+        assert "rediss:// speaks it" in (await trouble(f"redis://localhost:{secure.port}")).advice
+    finally:
+        secure.stop()
+    assert "rediss:// speaks it" in (await trouble(f"rediss://:pass-word@127.0.0.1:{redis.port}", 1)).advice
+
+
+async def test_refusal_of_redis_itself(redis: Redis) -> None:
+    """What Redis itself says is passed on."""
+    assert "DB index is out of range" in (await trouble(f"redis://127.0.0.1:{redis.port}/9999")).detail
+
+
+@pytest.mark.parametrize(
+    ("url", "detail"),
+    [
+        ("redis://:pass-word@localhost:PORT", "nobody listens on port PORT of localhost"),
+        ("redis://:pass-word@no-such-name.invalid", "no-such-name.invalid"),
+        ("unix:///no/such.sock?password=pass-word", "the socket /no/such.sock is not there"),
+        ("redis://:pass-word@host:port", "REDIS_URL cannot be read"),
+    ],
+)
+async def test_no_redis(url: str, detail: str) -> None:
+    """Nobody there, no such name, no such socket, and a URL that is none."""
+    port = str(free_port())
+    assert detail.replace("PORT", port) in (await trouble(url.replace("PORT", port))).detail
+
+
+@pytest.mark.parametrize(("says", "detail"), [(b"", "no answer"), (b"HTTP/1.1 400 Bad\r\n\r\n", "not as Redis does")])
+async def test_another_server(nursery: trio.Nursery, says: bytes, detail: str) -> None:
+    """A server that is silent, or speaks another protocol, is no Redis."""
+
+    async def accept(stream: trio.SocketStream) -> None:
+        await stream.send_all(says)
+        await trio.sleep_forever()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, accept, [listener])
+    url = f"redis://:pass-word@127.0.0.1:{listener.socket.getsockname()[1]}"
+    assert detail in (await trouble(url, 0.5 if not says else PATIENCE)).detail
+    nursery.cancel_scope.cancel()
+
+
+async def test_redis_that_nothing_uses(redis: Redis) -> None:
+    """While nothing uses Redis, one that does not work is a warning, and each answer says so."""
+    (good,) = await check_redis(f"redis://127.0.0.1:{redis.port}", PATIENCE, has_effect=False)
+    (bad,) = await check_redis(f"redis://127.0.0.1:{free_port()}", PATIENCE, has_effect=False)
+    assert (good.status, bad.status) == (Status.OK, Status.WARNING)
+    assert good.detail.endswith("nothing uses it yet")
+    assert bad.detail.endswith("nothing uses it yet")
