@@ -71,7 +71,7 @@ def check(config: Path | None, env_file: Path | None, as_json: bool, strict: boo
     else:
         for finding in findings:
             click.echo(_as_text(finding))
-        click.echo(_summary(findings))
+        click.secho(summary(findings), fg=MARKS[worst(findings)][1])
     status = worst(findings)
     if status is Status.FAILED or (strict and status is Status.WARNING):
         sys.exit(FAILED_STATUS)
@@ -97,14 +97,11 @@ def _width() -> int:
     return get_terminal_size().columns if sys.stdout.isatty() else 10_000
 
 
-def _summary(findings: Sequence[Finding]) -> str:
+def summary(findings: Sequence[Finding]) -> str:
+    """The last line: how all of it went."""
     failed = sum(finding.status is Status.FAILED for finding in findings)
     warnings = sum(finding.status is Status.WARNING for finding in findings)
     told = f"{warnings} warning{'s' if warnings != 1 else ''}"
     if failed:
-        return (
-            click.style(f"{failed} of {len(findings)} do not work, {told}", fg="red")
-            if failed > 1
-            else click.style(f"1 of {len(findings)} does not work, {told}", fg="red")
-        )
-    return click.style(f"All works, {told}", fg="yellow") if warnings else click.style("All is well", fg="green")
+        return f"{failed} of {len(findings)} {'do' if failed > 1 else 'does'} not work, {told}"
+    return f"All works, {told}" if warnings else "All is well"

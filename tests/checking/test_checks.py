@@ -1,0 +1,93 @@
+"""All checks of one configuration together."""
+
+import pytest
+
+from tests.house import house
+from tests.servers.ports import free_port
+from trio_ws_gateway.checking.checks import check
+from trio_ws_gateway.checking.findings import Finding, Status
+from trio_ws_gateway.config.loading import BadSettings, load
+
+PATIENCE = 30.0
+
+
+async def found(**environment: str) -> dict[str, Finding]:
+    """By name; of the settings, the last."""
+    findings = await check(load({"LISTEN": "127.0.0.1:0", **environment}), PATIENCE)
+    return {finding.name: finding for finding in findings}
+
+
+async def test_all_is_well() -> None:
+    """Every item that there is has a finding, and one that there is not has none."""
+    async with house() as home:
+        environment = {
+            "JWKS_URL": home.provider.jwks_uri,
+            "JWT_EXPECTED_ISSUER": home.provider.issuer,
+            "UPSTREAM_WS_URL": home.upstream.url,
+            "RAW_WS_BACKEND_URL": home.upstream.url,
+        }
+        findings = await found(**environment)
+        assert list(findings) == [
+            "settings",
+            "listen",
+            "descriptors",
+            "keys",
+            "issuer",
+            "upstream mqtt",
+            "upstream raw",
+        ]
+        assert Status.FAILED not in {finding.status for finding in findings.values()}
+        anonymous = await found(
+            ALLOW_ANONYMOUS="true",
+            UPSTREAM_WS_URL=home.upstream.url,
+            REDIS_URL=f"redis://127.0.0.1:{free_port()}",
+        )
+        assert {"keys", "issuer"}.isdisjoint(anonymous)
+        assert anonymous["redis"].status is not Status.OK
+
+
+async def test_warnings_of_the_start_come_first() -> None:
+    """What the gateway warns of at start is said in its own words, and then what is dangerous beside that."""
+    loaded = load({"ALLOW_ANONYMOUS": "true", "LISTEN": "127.0.0.1:0"})
+    findings = [each for each in await check(loaded, PATIENCE) if each.name == "settings"]
+    count = len(loaded.warnings)
+    assert tuple(each.detail for each in findings[:count]) == loaded.warnings
+    assert len(findings) > count
+    assert {each.status for each in findings} == {Status.WARNING}
+
+
+async def test_upstream_at_its_default() -> None:
+    """An upstream that nobody configured may be missing where another one is configured, and only there."""
+    async with house() as home:
+        given = await found(ALLOW_ANONYMOUS="true", RAW_WS_BACKEND_URL=home.upstream.url)
+    assert given["upstream mqtt"].status is Status.WARNING
+    assert given["upstream mqtt"].advice.startswith("UPSTREAM_WS_URL is unset, and this is its default: no matter")
+    neither = await found(ALLOW_ANONYMOUS="true")
+    assert neither["upstream mqtt"].status is Status.FAILED
+    assert neither["upstream mqtt"].advice.startswith("UPSTREAM_WS_URL is unset, and this is its default. ")
+    named = await found(ALLOW_ANONYMOUS="true", UPSTREAM_WS_URL="ws://rabbitmq:15675/ws")
+    assert named["upstream mqtt"].status is Status.FAILED
+
+
+async def test_upstream_of_no_adapter() -> None:
+    """An upstream of a protocol that nobody speaks is not visited, but warned of."""
+    findings = await found(ALLOW_ANONYMOUS="true", UPSTREAM_WHISPER_URL="ws://127.0.0.1:9/")
+    assert findings["upstream whisper"].status is Status.WARNING
+    assert "no adapter is called `whisper`" in findings["upstream whisper"].detail
+
+
+async def test_authorities_that_cannot_be_used(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A wrong UPSTREAM_CA_FILE is named once, and the upstreams that need it say that they were not tried."""
+    path = tmp_path_factory.mktemp("ca") / "ca.pem"
+    path.write_text("no certificate")
+    findings = await found(
+        ALLOW_ANONYMOUS="true", UPSTREAM_CA_FILE=str(path), RAW_WS_BACKEND_URL="wss://backend.example/"
+    )
+    assert "holds no certificates" in findings["authorities"].detail
+    assert "not tried" in findings["upstream raw"].detail
+
+
+async def test_settings_that_only_serving_finds_wrong() -> None:
+    """Settings with which the gateway would not start are wrong settings here too."""
+    with pytest.raises(BadSettings):
+        await check(load({"JWKS_URL": "https://xn--a/certs"}), PATIENCE)
