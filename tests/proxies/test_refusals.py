@@ -12,19 +12,16 @@ from trio_ws_gateway.wire.http import build_head
 pytestmark = pytest.mark.integration
 
 
-async def test_bad_token(kind: ModuleType, tmp_path: Path) -> None:
-    """A bad token is a 401 that says so."""
-    async with behind(kind, tmp_path) as front:
+async def test_before_the_upgrade(kind: ModuleType, tmp_path: Path) -> None:
+    """A bad token is a 401 that says so, a page from elsewhere a 403, and what wants no WebSocket a 426."""
+    async with behind(kind, tmp_path, WS_ALLOWED_ORIGINS="https://app.example.com") as front:
         answer, problem = await front.refusal(token="eyJhbGciOiJub25lIn0.e30.")
         assert (answer.status, problem["cause"]) == (401, "invalid_token")
         assert answer.headers.get("www-authenticate") == 'Bearer error="invalid_token"'
-
-
-async def test_origin(kind: ModuleType, tmp_path: Path) -> None:
-    """A page from elsewhere is a 403."""
-    async with behind(kind, tmp_path, WS_ALLOWED_ORIGINS="https://app.example.com") as front:
         answer, problem = await front.refusal(("Origin", "https://evil.example"), token=front.provider.mint())
         assert (answer.status, problem["cause"]) == (403, "forbidden")
+        answer, _ = await front.ask(build_head("GET /gateway/ws HTTP/1.1", [("Host", "gateway.example")]))
+        assert answer.status == 426
 
 
 async def test_path(kind: ModuleType, tmp_path: Path) -> None:
@@ -32,13 +29,6 @@ async def test_path(kind: ModuleType, tmp_path: Path) -> None:
     async with behind(kind, tmp_path, WS_PATH="/elsewhere") as front:
         answer, problem = await front.refusal(token=front.provider.mint())
         assert (answer.status, problem["cause"]) == (404, "not_found")
-
-
-async def test_no_upgrade(kind: ModuleType, tmp_path: Path) -> None:
-    """A request that wants no WebSocket is told that it should."""
-    async with behind(kind, tmp_path) as front:
-        answer, _ = await front.ask(build_head("GET /gateway/ws HTTP/1.1", [("Host", "gateway.example")]))
-        assert answer.status == 426
 
 
 async def test_upstream_that_is_away(kind: ModuleType, tmp_path: Path) -> None:
