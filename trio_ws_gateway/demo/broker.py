@@ -85,9 +85,7 @@ async def amqtt(directory: Path) -> AsyncIterator[Broker]:
     command: list[str | Path] = [sys.executable, "-m", "amqtt.scripts.broker_script", "-c", configuration]
     async with child("amqtt", command, directory=directory, environment={"PYTHONWARNINGS": "ignore"}) as process:
         await process.until(_accepts(port), f"listening on port {port}")
-        yield Broker(
-            name="amqtt", url=f"ws://{HOST}:{port}/"
-        )
+        yield Broker(name="amqtt", url=f"ws://{HOST}:{port}/")
 
 
 def _accepts(port: int) -> Callable[[], bool]:

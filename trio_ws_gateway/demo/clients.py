@@ -1,9 +1,10 @@
 """The two kinds of client that the demo plays, and what a gateway answered them as a value.
 
-An MQTT client speaks 3.1.1, which every broker does, and only as much of it as it takes to hear itself.
+An MQTT client speaks as much of it as it takes to hear itself.
 """
 
 import json
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
@@ -13,24 +14,16 @@ from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, We
 
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.demo.groups import leaves
-from trio_ws_gateway.wire.mqtt import Connect, packet_length
-from trio_ws_gateway.wire.mqtt_fields import string, variable
+from trio_ws_gateway.probing.codes import connack_words
+from trio_ws_gateway.probing.packets import Kind, Packet, PacketReader, connack_code, publish, published, subscribe
+from trio_ws_gateway.wire.mqtt import Connect
 
 DEADLINE_SECONDS = 10.0
 CLOSE_SECONDS = 1.0
 KEEP_ALIVE_SECONDS = 30
 ACCEPTED = 0
-CONNACK, SUBACK, PUBLISH = 2, 9, 3  # packet types (MQTT 3.1.1 2.2.1)
-SUBSCRIBE_HEAD, PUBLISH_HEAD = b"\x82", b"\x30"  # with the flags that they must have; of QoS 0
-CONNACK_WORDS = (
-    "accepted",
-    "unacceptable protocol version",
-    "client id rejected",
-    "server unavailable",
-    "bad user name or password",
-    "not authorised",
-)
-"""By return code (MQTT 3.1.1 3.2.2.3)."""
+LEVEL = 4  # MQTT 3.1.1, which every broker speaks
+MAX_PACKET_BYTES = 64 * 1024
 
 
 @frozen(kw_only=True)
@@ -52,12 +45,12 @@ class Answer:
         if self.http is not None:
             words.append(f"HTTP {self.http} {self.reason}")
         if self.connack is not None:
-            words.append(f"CONNACK {self.connack} {CONNACK_WORDS[self.connack]}")
+            words.append(f"CONNACK {connack_words(LEVEL, self.connack)}")
         if self.close is not None:
             words.append(f"close {self.close} {self.reason}")
         if self.echoed:
             words.append("echoed")
-        return ", ".join(word.strip() for word in words) or self.reason or "nothing"
+        return "; ".join(word.strip() for word in words) or self.reason or "nothing"
 
 
 class Ended(Exception):
@@ -134,9 +127,7 @@ async def mqtt_session(url: str, *, client_id: str, username: str, token: str, t
 
         async def round_trip(text: str) -> None:
             with _in_time():
-                await client.publish(topic, text.encode())
-                while not (await client.receive(PUBLISH)).endswith(text.encode()):
-                    pass
+                await client.publish_and_hear(topic, text.encode())
 
         yield Session(welcome=Answer(connack=ACCEPTED), round_trip=round_trip)
 
@@ -144,18 +135,19 @@ async def mqtt_session(url: str, *, client_id: str, username: str, token: str, t
 class _MqttClient:
     def __init__(self, connection: WebSocketConnection) -> None:
         self._connection = connection
-        self._heard = b""
+        self._reader = PacketReader(MAX_PACKET_BYTES)
+        self._packets: deque[Packet] = deque()
 
     async def connect(self, client_id: str, username: str, token: str) -> None:
         connect = Connect(
-            level=4,
+            level=LEVEL,
             client_id=client_id,
             username=username,
             password=token.encode() or None,
             keep_alive=KEEP_ALIVE_SECONDS,
         )
         await self._connection.send_message(connect.to_bytes())
-        code = (await self.receive(CONNACK))[-1]
+        code = connack_code(await self._receive(Kind.CONNACK))
         if code != ACCEPTED:
             try:
                 await self._connection.get_message()
@@ -164,24 +156,22 @@ class _MqttClient:
             raise Ended(Answer(connack=code))
 
     async def subscribe(self, topic: str) -> None:
-        body = b"\x00\x01" + string(topic, "topic") + b"\x00"  # packet id, filter, QoS (MQTT 3.1.1 3.8)
-        await self._connection.send_message(SUBSCRIBE_HEAD + variable(len(body), "SUBSCRIBE") + body)
-        await self.receive(SUBACK)
+        await self._connection.send_message(subscribe(LEVEL, 1, topic, 0))
+        await self._receive(Kind.SUBACK)
 
-    async def publish(self, topic: str, payload: bytes) -> None:
-        body = string(topic, "topic") + payload
-        await self._connection.send_message(PUBLISH_HEAD + variable(len(body), "PUBLISH") + body)
+    async def publish_and_hear(self, topic: str, payload: bytes) -> None:
+        await self._connection.send_message(publish(LEVEL, topic, payload))
+        while published(LEVEL, await self._receive(Kind.PUBLISH)).payload != payload:
+            pass
 
-    async def receive(self, kind: int) -> bytes:
-        """The next packet of that type; others are left out."""
+    async def _receive(self, kind: Kind) -> Packet:
+        """The next packet of that kind; others are left out."""
         while True:
-            length = packet_length(self._heard)
-            while length is None or len(self._heard) < length:
+            while not self._packets:
                 message = await self._connection.get_message()
-                self._heard += message if isinstance(message, bytes) else message.encode()
-                length = packet_length(self._heard)
-            packet, self._heard = self._heard[:length], self._heard[length:]
-            if packet[0] >> 4 == kind:
+                self._packets.extend(self._reader.feed(message if isinstance(message, bytes) else message.encode()))
+            packet = self._packets.popleft()
+            if packet.kind == kind:
                 return packet
 
 

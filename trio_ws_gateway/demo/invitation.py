@@ -51,11 +51,11 @@ TOKEN=$(curl -s '{places.issuer}/token?sub=alice' | cut -d'"' -f4)
 # mosquitto_sub waits for a message (Debian: apt install mosquitto-clients). It
 # cannot speak WebSocket to the path of a gateway, hence the plain port.
 mosquitto_sub -h {host} -p {mqtt_port} -i alice-sub -u alice -P "$TOKEN" \\
-  -t demo/alice -C 1 -W 60 &
+  -t demo/hello -C 1 -W 60 & sleep 1
 
 # mosquitto_pub sends it one.
 mosquitto_pub -h {host} -p {mqtt_port} -i alice-pub -u alice -P "$TOKEN" \\
-  -t demo/alice -m 'hello from mosquitto_pub'
+  -t demo/hello -m 'hello from mosquitto_pub'
 
 # paho sends a message to itself, over WebSocket.
 TOKEN="$TOKEN" {quote(places.python)} - <<'END'
@@ -63,9 +63,9 @@ import os
 from paho.mqtt.client import CallbackAPIVersion, Client
 def on_connect(client, data, flags, answer, properties):
     print("CONNACK:", answer)
-    client.disconnect() if answer.is_failure else client.subscribe("demo/alice")
+    client.disconnect() if answer.is_failure else client.subscribe("demo/paho")
 def on_subscribe(client, *rest):
-    client.publish("demo/alice", "hello from paho")
+    client.publish("demo/paho", "hello from paho")
 def on_message(client, data, message):
     print(message.topic, message.payload.decode())
     client.disconnect()
@@ -87,7 +87,7 @@ npx --yes wscat -c {places.ws} -x hello \\
 npx --yes wscat -c {places.ws} -x hello -s bearer -s "$TOKEN"
 
 # What the gateway counts.
-curl -s {places.http}/metrics | grep ^ws_
+curl -s {places.http}/metrics | grep '^ws_.*_total'
 
 # To see refusals: an expired token, to go on with; or no token; or another's
 # client id, for alice's have to begin with alice-.

@@ -24,10 +24,11 @@ from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, p
 from trio_ws_gateway.demo.clients import Ended
 from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
 from trio_ws_gateway.demo.invitation import Places, addresses, commands
-from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen, time_in_words
+from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
 from trio_ws_gateway.demo.visits import visit
 from trio_ws_gateway.issuer import server
 from trio_ws_gateway.issuer.keys import SigningKey
+from trio_ws_gateway.probing.figures import duration
 
 LOOPBACK = "127.0.0.1"
 ALGORITHM = "ES256"  # people will look at these tokens; those of RS256 are twice as long
@@ -81,6 +82,7 @@ class Demo:
 
     def end(self) -> None:
         """With sessions there is a drain to be seen; before that, nothing is worth waiting for."""
+        self.went_well &= not self._wanted.once  # the scenes were to be played to their end
         (self._sessions if self._is_open else self._everything).cancel()
 
     async def run(self, screen: Screen, directory: Path) -> None:
@@ -106,17 +108,7 @@ class Demo:
                 echo_port = await nursery.start(serve_echo, LOOPBACK)
                 echo = f"ws://{LOOPBACK}:{echo_port}/"
                 screen.say(f"backend  {echo}  (it says everything back)")
-                settings = {
-                    "LISTEN": str(self._wanted.listen),
-                    "OIDC_ISSUER": issuer,
-                    "JWT_EXPECTED_AUDIENCE": AUDIENCE,
-                    "JWT_VALID_ALGORITHMS": ALGORITHM,
-                    "UPSTREAM_WS_URL": broker.url,
-                    "UPSTREAM_MQTT_CREDENTIALS": "strip",
-                    "MQTT_CLIENT_ID_PREFIX": CLIENT_ID_PREFIX,
-                    "RAW_WS_BACKEND_URL": echo,
-                    "GRACEFUL_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
-                }
+                settings = _settings(self._wanted.listen, issuer=issuer, broker=broker.url, backend=echo)
                 async with gateway(settings, directory, heard) as running:
                     screen.say(f"gateway  {running.url}  (a process of its own, started like this:)\n")
                     screen.say(_as_command(settings) + "\n", "dim")
@@ -134,8 +126,9 @@ class Demo:
                             await trio.sleep_forever()
                     screen.say("\nThe gateway drains: whoever is there is told to come again (close 1012).")
                 self.went_well &= running.process.status == 0
-                screen.say(f"It ended with status {running.process.status}. Nothing is left running.")
+                screen.say(f"It ended with status {running.process.status}.")
             nursery.cancel_scope.cancel()
+        screen.say("Nothing is left running.")
 
     def _invite(self, screen: Screen, running: Gateway, issuer: str, mqtt_port: int, mint: Mint) -> None:
         places = Places(
@@ -153,16 +146,9 @@ class Demo:
             answer = await play(scene)
             as_due = answer == scene.due
             self.went_well &= as_due
-            screen.show(
-                Line(
-                    verdict=(LET_IN if answer.echoed else REFUSED) if as_due else WRONG,
-                    who=scene.who,
-                    protocol=scene.protocol,
-                    tried=scene.tries,
-                    answer=str(answer) if as_due else f"{answer} (due: {scene.due})",
-                    seconds=trio.current_time() - began_at,
-                )
-            )
+            verdict = (LET_IN if answer.echoed else REFUSED) if as_due else WRONG
+            said = str(answer) if as_due else f"{answer} (due: {scene.due})"
+            screen.show(_line(scene, verdict, scene.tries, said, trio.current_time() - began_at))
 
 
 async def _talk(scene: Scene, screen: Screen) -> None:
@@ -174,22 +160,17 @@ async def _talk(scene: Scene, screen: Screen) -> None:
                     began_at = trio.current_time()
                     await session.round_trip(f"message {count}")
                     took = trio.current_time() - began_at
-                    screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {time_in_words(took)}")
+                    screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {duration(took)}")
                     if not screen.is_terminal and count % PLAIN_EVERY == 0:
-                        tried, answer = f"message {count}", "came back"
-                        line = Line(
-                            verdict=LET_IN,
-                            who=scene.who,
-                            protocol=scene.protocol,
-                            tried=tried,
-                            answer=answer,
-                            seconds=took,
-                        )
-                        screen.show(line)
+                        screen.show(_line(scene, LET_IN, f"message {count}", "echoed", took))
                     await trio.sleep(PAUSE_SECONDS)
         except Ended as ended:
             screen.keep(scene.who, f"{scene.protocol}: {ended.answer}")
         await trio.sleep(PAUSE_SECONDS)
+
+
+def _line(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> Line:
+    return Line(verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds)
 
 
 async def _count(running: Gateway, screen: Screen) -> None:
@@ -204,6 +185,21 @@ async def _count(running: Gateway, screen: Screen) -> None:
             f"{counts['ws_active_sessions']:.0f} sessions now, {counts['ws_auth_failures_total']:.0f} tokens refused",
         )
         await trio.sleep(PAUSE_SECONDS)
+
+
+def _settings(listen: Address, *, issuer: str, broker: str, backend: str) -> dict[str, str]:
+    """All that makes the gateway of the demo different from any other."""
+    return {
+        "LISTEN": str(listen),
+        "OIDC_ISSUER": issuer,
+        "JWT_EXPECTED_AUDIENCE": AUDIENCE,
+        "JWT_VALID_ALGORITHMS": ALGORITHM,
+        "UPSTREAM_WS_URL": broker,
+        "UPSTREAM_MQTT_CREDENTIALS": "strip",
+        "MQTT_CLIENT_ID_PREFIX": CLIENT_ID_PREFIX,
+        "RAW_WS_BACKEND_URL": backend,
+        "GRACEFUL_DRAIN_TIMEOUT_SECONDS": str(DRAIN_SECONDS),
+    }
 
 
 def _as_command(settings: Mapping[str, str]) -> str:

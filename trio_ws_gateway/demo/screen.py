@@ -15,12 +15,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trio_ws_gateway.probing.figures import duration
+
 LET_IN, REFUSED, WRONG, OVER = "let in", "refused", "WRONG", "over"
 STYLES = {LET_IN: "green", REFUSED: "yellow", WRONG: "bold red", OVER: "cyan"}
 WIDTHS = (7, 9, 4)  # of the first three columns; the last has the time, and the others share the rest
 COMMENTS = ("#", "//")
 TIME_WIDTH = 8
-PLAIN_WIDTHS = (*WIDTHS, 33, 60, TIME_WIDTH)
+PLAIN_WIDTHS = (*WIDTHS, 33, 63, TIME_WIDTH)
 HEADER = ("", "who", "", "tried", "the gateway said", "took")
 
 
@@ -34,10 +36,6 @@ class Line:
     tried: str
     answer: str
     seconds: float
-
-
-def time_in_words(seconds: float) -> str:
-    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"
 
 
 class Screen:
@@ -73,7 +71,7 @@ class Screen:
         self._print(HEADER, "dim")
 
     def show(self, line: Line) -> None:
-        took = time_in_words(line.seconds)
+        took = duration(line.seconds)
         self._print((line.verdict, line.who, line.protocol, line.tried, line.answer, took), STYLES[line.verdict])
 
     def keep(self, name: str, text: str) -> None:

@@ -15,7 +15,7 @@ def visit(line: Mapping[str, Any]) -> Line | None:
         return None
     cause = str(line["cause"]).replace("_", " ")
     client_id = line.get("client_id")
-    counts = f"{line.get('messages_from_client', 0)} messages there, {line.get('messages_from_upstream', 0)} back"
+    counts = f"sent {line.get('messages_from_client')} messages, got {line.get('messages_from_upstream')}"
     return Line(
         verdict=verdict,
         who=str(line.get("sub") or client_id or "somebody"),
