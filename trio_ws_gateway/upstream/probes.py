@@ -84,8 +84,9 @@ class Probes:
     async def _talk(self, talk: Talk) -> str:
         why = ""
         offered = () if self.subprotocol is None else (self.subprotocol,)
+        stream = await self._stream()
         try:
-            async with await self._stream() as stream, trio.open_nursery() as nursery:
+            async with stream, trio.open_nursery() as nursery:
                 connection = await wrap_client_stream(
                     nursery, stream, self.url.authority, self.url.target, subprotocols=offered
                 )
@@ -97,6 +98,8 @@ class Probes:
             why = f"answers {_only(rejected).status_code}, not 101"
         except* ConnectionClosed:
             why = "closes the connection"
+        except* Exception:  # garbage is answered with errors of its own by each of the libraries beneath
+            why = "speaks no WebSocket"
         return why
 
     async def _stream(self) -> trio.SocketStream | trio.SSLStream[trio.SocketStream]:
