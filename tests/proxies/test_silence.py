@@ -17,7 +17,7 @@ from trio_ws_gateway.wire.frames import PING, PONG, TEXT
 pytestmark = pytest.mark.integration
 
 LIMIT_SECONDS = 2
-IMPATIENT = {  # Caddy and Traefik cut no silent session by themselves
+IMPATIENT = {  # Caddy cuts no silent session by itself
     nginx: {"proxy_read_timeout 75s": f"proxy_read_timeout {LIMIT_SECONDS}s"},
     haproxy: {"timeout tunnel 75s": f"timeout tunnel {LIMIT_SECONDS}s"},
 }
