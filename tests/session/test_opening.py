@@ -170,10 +170,12 @@ async def test_close_without_a_code() -> None:
 
 
 @pytest.mark.parametrize(
-    "payload", [b"\x03", b"\x00\x00", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x0b\xb7", b"\x13\x88"]
+    "payload",
+    [b"\x03", b"\x00\x00", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x0b\xb7", b"\x13\x88", b"\x03\xe8caf\xe9"],
 )
-async def test_close_with_an_illegal_code(payload: bytes) -> None:
-    """Half a code, or one that must not be sent, is a protocol error and not answered with the same."""
+async def test_close_with_an_illegal_code_or_reason(payload: bytes) -> None:
+    """Half a code, one that must not be sent, or a reason that is not UTF-8 is a protocol error, and not answered with
+    the same."""
     async with house() as home, home.open() as client:
         await client.say(CLOSE, payload)
         assert await refused_with(client, home) == (1002, "Protocol error")

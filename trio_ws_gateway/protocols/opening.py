@@ -76,8 +76,8 @@ class OpeningReader:
         raw = self.rest[: frame.size]
         del self.rest[: frame.size]
         if frame.opcode == CLOSE:
-            if frame.payload and int.from_bytes(frame.payload[:2], "big") not in CLOSE_CODES:
-                raise Refused(Cause.ILLEGAL_FRAME, "a Close with an illegal code")
+            if frame.payload and not _may_be_said(frame.payload):
+                raise Refused(Cause.ILLEGAL_FRAME, "a Close with an illegal code or reason")
             self.reply = build_frame(CLOSE, frame.payload[:2], masked=False)
             return Heard.CLOSE
         if frame.opcode in {PING, PONG}:
@@ -108,3 +108,12 @@ class OpeningReader:
     def rewritten(self, payload: bytes) -> bytes:
         """One frame that says ``payload`` in place of the opening; the client's message may go on behind it."""
         return build_frame(TEXT if self._text else BINARY, payload, fin=self._fin, masked=True)
+
+
+def _may_be_said(close: bytes) -> bool:
+    """Whether a Close may have this payload: a code that may be sent, and a reason in UTF-8 (RFC 6455 5.5.1, 7.4)."""
+    try:
+        close[2:].decode()
+    except UnicodeDecodeError:
+        return False
+    return int.from_bytes(close[:2], "big") in CLOSE_CODES
