@@ -75,7 +75,7 @@ def test_every_packet_is_recognised_at_its_last_byte(connect: Connect) -> None:
     asked: Adapter = adapter()
     packet = connect.to_bytes()
     for offered in ((), ("mqtt",)):
-        for cut in range(len(packet)):
+        for cut in range(1, len(packet)):
             assert asked.recognise(opening(packet[:cut], *offered)) is Verdict.MORE
         for rest in (b"", b"\x82\x09"):
             found = asked.recognise(opening(packet + rest, *offered))
@@ -102,6 +102,13 @@ def test_what_cannot_become_a_connect_is_another_protocol_or_an_error(payload: b
     refused = refusal(payload, "mqtt")
     assert (refused.cause, refused.last_words) == (Cause.BAD_FIRST_MESSAGE, b"")
     assert refused.detail
+
+
+def test_empty_message_begins_no_connect() -> None:
+    """An empty message is not MQTT, unless the client offered that or goes on in fragments."""
+    assert adapter().recognise(opening(b"")) is Verdict.NOT_MINE
+    assert adapter().recognise(opening(b"", "mqtt")) is Verdict.MORE
+    assert adapter().recognise(Opening(payload=b"", text=False, complete=False)) is Verdict.MORE
 
 
 def test_mqtt_is_binary() -> None:

@@ -130,6 +130,15 @@ async def test_binary_message_that_is_no_mqtt(message: bytes) -> None:
         assert await upstream.hear() == (BINARY, True, b"hello")
 
 
+async def test_empty_first_message() -> None:
+    """An empty first message, text or binary, is forwarded without waiting for a second one."""
+    for opcode in (TEXT, BINARY):
+        async with house(ALLOW_ANONYMOUS="true") as home, home.open() as client:
+            await client.say(opcode, b"")
+            upstream = await home.upstream.next()
+            assert await upstream.hear() == (opcode, True, b"")
+
+
 async def test_connect_behind_an_early_token_is_data() -> None:
     """A client with an early token that offers no MQTT speaks raw, even if it says a CONNECT."""
     async with house() as home, home.raw() as (client, upstream):

@@ -163,13 +163,15 @@ class MqttAdapter:
 
     def recognise(self, opening: Opening) -> MqttGreeting | Verdict:
         """``MORE`` while the payload is the beginning of a CONNECT, be it one byte; a raw client that says no more than
-        that beginning is waited for until the deadline of the first message."""
+        that beginning is waited for until the deadline of the first message. An empty message begins none."""
         sure = any(name in SUBPROTOCOLS for name in opening.offered)
         if opening.text:  # MQTT 5.0 6
             if sure:
                 raise Refused(Cause.BAD_FIRST_MESSAGE, "MQTT in a text message")
             return Verdict.NOT_MINE
         payload = opening.payload
+        if not payload and opening.complete and not sure:
+            return Verdict.NOT_MINE
         try:
             head = connect_head(payload)
             length = packet_length(payload)
