@@ -1,0 +1,65 @@
+"""``trio-ws-gateway demo``: what it says where it cannot begin."""
+
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
+
+import pytest
+from click.testing import CliRunner, Result
+
+from trio_ws_gateway.cli import main
+from trio_ws_gateway.commands import demo as command
+from trio_ws_gateway.demo import broker
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(main, ["demo", *arguments])
+
+
+def without(*missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if these packages were not installed."""
+
+    def spec(name: str) -> ModuleSpec | None:
+        return None if name in missing else find_spec(name)
+
+    monkeypatch.setattr(command, "find_spec", spec)
+    monkeypatch.setattr(broker, "find_spec", spec)
+
+
+def test_help() -> None:
+    """The help says what happens, what one gets, and how it ends."""
+    result = run("--help")
+    assert result.exit_code == 0
+    for words in ("token issuer", "mosquitto_pub", "Ctrl-C", "--once", "Exit status"):
+        assert words in result.output
+
+
+def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the packages of the extra it says how to get them."""
+    without("rich", monkeypatch=monkeypatch)
+    result = run()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "pip install 'trio-ws-gateway[demo]'" in result.stderr
+
+
+def test_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without Mosquitto and without amqtt it says how to get either."""
+    without("amqtt", monkeypatch=monkeypatch)
+    monkeypatch.setattr(broker, "mosquitto_program", lambda path: None)
+    result = run()
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: no MQTT broker: install mosquitto, or pip install")
+
+
+def test_without_mosquitto(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever wants Mosquitto gets no other broker."""
+    monkeypatch.setattr(broker, "mosquitto_program", lambda path: None)
+    result = run("--broker", "mosquitto")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "apt-get install mosquitto" in result.stderr
+
+
+def test_not_our_address() -> None:
+    """A host that is none of this machine's cannot be listened on."""
+    result = run("--host", "192.0.2.1")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: cannot listen on 192.0.2.1: Cannot assign requested address\n"
