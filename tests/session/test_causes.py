@@ -12,6 +12,7 @@ from tests.tcp import Peer
 from trio_ws_gateway.causes import TABLE, Cause
 from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.upstream import routes
+from trio_ws_gateway.upstream.breaker import Breaker
 from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame
 from trio_ws_gateway.wire.http import build_head, parse_response
 from trio_ws_gateway.wire.mqtt import connack, disconnect
@@ -24,7 +25,6 @@ LATER = {
     Cause.TOKEN_EXPIRED,
     Cause.SESSION_TOO_OLD,
     Cause.TOKEN_REVOKED,
-    Cause.CIRCUIT_OPEN,
     Cause.TOO_MANY_CONNECTIONS,
 }
 
@@ -35,6 +35,7 @@ COUNTED_IN = {
     Cause.MALFORMED_TOKEN: AUTH,
     Cause.INVALID_TOKEN: AUTH,
     Cause.UPSTREAM_UNAVAILABLE: PROXY,
+    Cause.CIRCUIT_OPEN: PROXY,
     Cause.UPSTREAM_LOST: PROXY,
     Cause.UPSTREAM_MESSAGE_TOO_BIG: PROXY,
     Cause.FAULT: PROXY,
@@ -321,6 +322,13 @@ async def broker_refuses_mqtt_5(home: House, _: AsyncExitStack) -> None:
     """A broker that refuses is CONNACK 0x88 and 1013 to an MQTT 5 client."""
     home.upstream.answer = answering("HTTP/1.1 403 Forbidden")
     await connack_then(home, 5, 0x88, 1013, "Upstream unavailable")
+
+
+@provokes(Cause.CIRCUIT_OPEN)
+async def circuit_is_open(home: House, stack: AsyncExitStack) -> None:
+    """An upstream that is left alone is a 503 with Retry-After to an early session."""
+    stack.enter_context(patch.object(Breaker, "permit", return_value=None))
+    assert await refused_as(home, 503, token=home.provider.mint()) >= 1
 
 
 @provokes(Cause.UPSTREAM_LOST)
