@@ -22,10 +22,10 @@ _HOP_BY_HOP = frozenset(
     {"connection", "content-length", "expect", "host", "http2-settings"}
     | {"keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
-_REPLACED = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
-_NEVER_PASSED = _IDENTITY | _HOP_BY_HOP | _REPLACED
-_FAMILIES_NEVER_PASSED = ("proxy", "sec-websocket-")  # "Proxy" itself becomes HTTP_PROXY in a CGI environment
-_ONLY_FROM_TRUSTED = ("forwarded", "x-forwarded-", "x-real-ip")
+_NEVER_PASSED = _IDENTITY | _HOP_BY_HOP
+# "Proxy" itself becomes HTTP_PROXY in a CGI environment. Three of the forwarding headers are written anew; of the rest,
+# X-Forwarded-User say, nobody knows whether a proxy or the client in front of it wrote them.
+_FAMILIES_NEVER_PASSED = ("proxy", "sec-websocket-", "forwarded", "x-forwarded-", "x-real-ip")
 
 # In headers of ours visible ASCII but "%" stands for itself, the rest is percent-encoded UTF-8. The space too: white
 # space at an end is cut on the way, and " admin" must not arrive as "admin".
@@ -103,8 +103,6 @@ def _passed(visitor: Visitor) -> Iterator[tuple[str, str]]:
     for name, value in headers:
         folded = _folded(name)
         if folded in _NEVER_PASSED or folded in named or folded.startswith(_FAMILIES_NEVER_PASSED):
-            continue
-        if folded.startswith(_ONLY_FROM_TRUSTED) and not visitor.trusted:
             continue
         if folded == "cookie" and visitor.cookie_name is not None:
             value = without_cookie(value, visitor.cookie_name)
