@@ -49,6 +49,18 @@ def test_once(tmp_path: Path, broker: str) -> None:
         assert demo.left_behind() == []
 
 
+def test_mosquitto_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Mosquitto that cannot be used is no reason to do without a broker."""
+    program = tmp_path / "mosquitto"
+    program.write_text("#!/bin/sh\nexit 3\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with Demo.running(tmp_path, "--once") as demo:
+        assert demo.status() == 0, demo.output
+        assert "(amqtt, because mosquitto ended with status 3)" in demo.output
+        assert shown(demo.output) == SCENES
+
+
 @pytest.mark.parametrize("signal", [SIGINT, SIGTERM, SIGHUP])
 def test_end(tmp_path: Path, signal: Signals) -> None:
     """A signal drains the gateway under its sessions, ends everything, and that is no failure."""

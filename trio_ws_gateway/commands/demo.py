@@ -83,13 +83,14 @@ def demo(host: str, port: int, broker: str, once: bool) -> None:
 
 
 def _broker(name: str) -> "StartBroker":
-    from trio_ws_gateway.demo.broker import amqtt, amqtt_is_installed, mosquitto, mosquitto_program
+    from trio_ws_gateway.demo import broker
 
-    program = mosquitto_program(os.environ.get("PATH", ""))
-    if name == "mosquitto" and program is None:
+    program = None if name == "amqtt" else broker.mosquitto_program(os.environ.get("PATH", ""))
+    if program is not None:
+        has_other = name == "auto" and broker.amqtt_is_installed()
+        return partial(broker.mosquitto_or_amqtt if has_other else broker.mosquitto, program)
+    if name == "mosquitto":
         raise click.ClickException("mosquitto is not installed; on Debian: apt-get install mosquitto")
-    if name != "amqtt" and program is not None:
-        return partial(mosquitto, program)
-    if not amqtt_is_installed():
+    if not broker.amqtt_is_installed():
         raise click.ClickException(f"no MQTT broker: install mosquitto, or {EXTRA}")
-    return amqtt
+    return broker.amqtt

@@ -5,13 +5,14 @@ import shutil
 import socket
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-from attrs import frozen
+from attrs import evolve, frozen
 
-from trio_ws_gateway.demo.children import child
+from trio_ws_gateway.demo.children import ChildFailed, child
+from trio_ws_gateway.demo.groups import leaves
 from trio_ws_gateway.demo.ports import free_port
 
 HOST = "127.0.0.1"
@@ -86,6 +87,23 @@ async def amqtt(directory: Path) -> AsyncIterator[Broker]:
     async with child("amqtt", command, directory=directory, environment={"PYTHONWARNINGS": "ignore"}) as process:
         await process.until(_accepts(port), f"listening on port {port}")
         yield Broker(name="amqtt", url=f"ws://{HOST}:{port}/")
+
+
+@asynccontextmanager
+async def mosquitto_or_amqtt(program: str, directory: Path) -> AsyncIterator[Broker]:
+    """amqtt too where Mosquitto is there but does not start: built without websockets, or kept from the directory.
+
+    Raises ``ChildFailed``, in a group, where neither starts, or the one that did ends.
+    """
+    broker: Broker | None = None
+    async with AsyncExitStack() as stack:
+        try:
+            broker = await stack.enter_async_context(mosquitto(program, directory))
+        except* ChildFailed as group:
+            why = str(next(leaves(group))).partition(".")[0]
+        if broker is None:
+            broker = evolve(await stack.enter_async_context(amqtt(directory)), name=f"amqtt, because {why}")
+        yield broker
 
 
 def _accepts(port: int) -> Callable[[], bool]:
