@@ -13,6 +13,7 @@ from typing import Any
 from trio_ws_gateway.wire.jwa import ALGORITHMS
 from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
 
+LEEWAY_SECONDS = 30  # as JWT_LEEWAY_SECONDS has it: two clocks never agree
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -46,9 +47,9 @@ def faults(token: str, now: float) -> Iterator[str]:
         yield "The token has no time of expiry (`exp`), which the gateway requires."
     elif expires_at <= now:
         yield f"This token expired {span(now - expires_at)} ago: get a new one."
-    if valid_from is not None and valid_from > now:
+    if valid_from is not None and valid_from > now + LEEWAY_SECONDS:
         yield f"This token is not valid for another {span(valid_from - now)} (`nbf`): compare the clocks."
-    elif issued_at is not None and issued_at > now:
+    elif issued_at is not None and issued_at > now + LEEWAY_SECONDS:
         yield f"This token was issued {span(issued_at - now)} from now (`iat`): compare the clocks."
 
 
