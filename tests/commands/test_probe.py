@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import trio
 import trio_websocket
 from click.testing import CliRunner
 
+from tests.certificates import Authority
 from tests.conftest import StartGateway
 from tests.oidc_provider import OidcProvider
 from tests.servers.gateway import Gateway, inherited_environment
@@ -123,6 +124,43 @@ async def test_interrupted() -> None:
     assert b" of 100000 round trips" in printed
     assert b"Note: interrupted" in printed
     assert b"Traceback" not in printed
+
+
+async def test_output_that_cannot_say_it() -> None:
+    """What a server says beyond the output's encoding is a question mark, and no traceback."""
+
+    async def reject(request: trio_websocket.WebSocketRequest) -> None:
+        await request.reject(403, body="h\N{LATIN SMALL LETTER E WITH ACUTE}las".encode())
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_websocket.serve_websocket, reject, "127.0.0.1", 0, None)
+        status, printed = await probe(f"ws://127.0.0.1:{server.port}/", PYTHONIOENCODING="ascii")
+        nursery.cancel_scope.cancel()
+    assert status == 1
+    assert "403 Forbidden: h?las" in words(printed)
+
+
+async def test_options_of_the_connection(tmp_path: Path) -> None:
+    """A certificate is looked past where that is asked for, and said so; further headers are sent."""
+    headers = []
+
+    async def take(request: trio_websocket.WebSocketRequest) -> None:
+        headers.extend(request.headers)
+        async with await request.accept() as connection:
+            with suppress(trio_websocket.ConnectionClosed):
+                await connection.get_message()
+
+    context = Authority(tmp_path).server("other.example")
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(trio_websocket.serve_websocket, take, "127.0.0.1", 0, context)
+        url = f"wss://127.0.0.1:{server.port}/"
+        options = ["--count", "0", "--header", "X-One: 1 ", "--origin", "https://app.example.com"]
+        assert (await probe(url, *options))[0] == 1
+        status, printed = await probe(url, *options, "--insecure")
+        nursery.cancel_scope.cancel()
+    assert status == 0, printed
+    assert "the certificate was not checked" in printed
+    assert {(b"x-one", b"1"), (b"origin", b"https://app.example.com")} <= set(headers)
 
 
 # Tokens

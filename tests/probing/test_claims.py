@@ -1,5 +1,7 @@
 """What a token says of itself."""
 
+import math
+
 import pytest
 
 from tests.oidc_provider import ABSENT, OidcProvider
@@ -76,4 +78,13 @@ def test_odd_claims(provider: OidcProvider) -> None:
     assert said.isprintable()
     assert len(said) < 400
     assert 'iss missing, aud ["a", "b"], sub line?break ?[31m' in said
+    assert claims.subject_of(token) is None
     assert claims.subject_of(provider.mint(sub=7)) is None
+
+
+@pytest.mark.parametrize("time", [math.inf, math.nan, 10**400, -1, True, "soon", None])
+def test_times_that_are_none(provider: OidcProvider, time: object) -> None:
+    """A time that no clock shows is none, and no error."""
+    token = provider.mint(exp=time, nbf=time, iat=time)
+    assert faults(token) == "The token has no time of expiry (`exp`), which the gateway requires."
+    assert "left" not in (claims.description(token, NOW) or "")

@@ -339,6 +339,10 @@ async def silence(stream: trio.SocketStream) -> None:
         (partial(drip, data=b"HTTP/9.9 \xff\r\n\r\n"), "no legal HTTP: HTTP/9.9"),
         (partial(drip, data=b"HTTP/1.1 500 Oops\r\nContent-Length: 4\r\n\r\nugly"), "HTTP 500 Oops: ugly"),
         (partial(drip, data=b"HTTP/1.1 500 Oops\r\n\r\nugly"), "HTTP 500 Oops: ugly"),
+        (
+            partial(flood, data=b"HTTP/1.1 500 Oops\r\nContent-Length: " + b"9" * 5000 + b"\r\n\r\n", then=b"ugly "),
+            "HTTP 500 Oops: ugly ugly",
+        ),
         (partial(flood, data=b"", then=bytes(16)), "speaks no HTTP."),
         (partial(flood, data=b"HTTP/1.1 101 No\r\n", then=b"x: y\r\n"), "no legal HTTP: HTTP/1.1 101 No"),
         (partial(flood, data=b"HTTP/1.1 500 Oops\r\n\r\n", then=b"ugly "), "HTTP 500 Oops: ugly ugly"),

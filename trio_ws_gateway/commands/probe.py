@@ -114,9 +114,9 @@ def probe(**given: Any) -> None:  # noqa: ANN401
     """
     as_json = given.pop("as_json")
     attempt = _attempt(**given)
-    course = Course(lambda step: None if as_json else click.echo(report.step_line(step)))
+    course = Course(lambda step: None if as_json else _show(report.step_line(step)))
     if not as_json:
-        click.echo(f"{report.heading(attempt)}\n")
+        _show(f"{report.heading(attempt)}\n")
     interrupted = _interrupted(partial(run, attempt, course, now=time.time))
     if interrupted:
         course.notes.append("interrupted")
@@ -124,7 +124,7 @@ def probe(**given: Any) -> None:  # noqa: ANN401
         click.echo(json.dumps(report.as_value(attempt, course), indent=2))
     else:
         for line in report.ending(attempt, course, plain=not _has_bars(sys.stdout)):
-            click.echo(line)
+            _show(line)
     if interrupted or not course.worked:
         sys.exit(FAILED_STATUS)
 
@@ -244,6 +244,12 @@ def _interrupted(work: Callable[[], Any]) -> bool:
     except* KeyboardInterrupt:
         interrupted = True
     return interrupted
+
+
+def _show(text: str) -> None:
+    """Print it; what the terminal's encoding does not have, as a question mark: a server may say anything."""
+    encoding = sys.stdout.encoding or "ascii"
+    click.echo(text.encode(encoding, "replace").decode(encoding))
 
 
 def _has_bars(output: TextIO) -> bool:

@@ -14,6 +14,7 @@ from trio_ws_gateway.wire.jwa import ALGORITHMS
 from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
 
 LEEWAY_SECONDS = 30  # as JWT_LEEWAY_SECONDS has it: two clocks never agree
+LAST_TIME = 253402300799  # the end of the year 9999; JSON has greater numbers, and ones that are none
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
@@ -23,9 +24,9 @@ def claims_of(token: str) -> Mapping[str, Any] | None:
 
 
 def subject_of(token: str | None) -> str | None:
-    """The ``sub`` of a token, where there is one to be read."""
+    """The ``sub`` of a token, where there is one that can be read, and shown."""
     subject = (claims_of(token) or {}).get("sub") if token is not None else None
-    return subject if isinstance(subject, str) and subject else None
+    return subject if isinstance(subject, str) and subject and subject.isprintable() else None
 
 
 def faults(token: str, now: float) -> Iterator[str]:
@@ -84,7 +85,8 @@ def _part(token: str, number: int) -> Mapping[str, Any] | None:
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:
     value = claims.get(name)
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_time = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= LAST_TIME
+    return value if is_time else None
 
 
 def _why_none(token: str, parts: int) -> str:

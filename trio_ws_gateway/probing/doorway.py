@@ -17,7 +17,7 @@ from trio_ws_gateway.probing.refusal import Failed
 from trio_ws_gateway.wire.handshake import Offer, check_upstream_answer
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, Response, head_end, parse_response
 
-BODY_LIMIT = 4096  # of a refusal, to be quoted from
+BODY_LIMIT = 9999  # of a refusal, to be quoted from
 BODY_SECONDS = 1.0
 HTTP = b"HTTP/"
 _KEY = re.compile(rb"\r\nSec-WebSocket-Key: *([^\r]+)\r\n", re.IGNORECASE)
@@ -87,7 +87,7 @@ class Doorway(trio.abc.Stream):
     async def _body(self, response: Response, heard: bytearray) -> bytes:
         """As much of it as comes soon: a refusal is told without its body rather than late."""
         length = response.headers.get("content-length") or ""
-        wanted = min(int(length), BODY_LIMIT) if length.isascii() and length.isdigit() else BODY_LIMIT
+        wanted = int(length) if re.fullmatch(r"[0-9]{1,4}", length) else BODY_LIMIT
         with trio.move_on_after(BODY_SECONDS):
             while len(heard) < wanted:
                 try:
