@@ -85,6 +85,13 @@ def container(session: nox.Session) -> None:
 
 
 @nox.session
+def conformance(session: nox.Session) -> None:
+    """Run the Autobahn cases through the gateway. ``nox -s conformance -- --cases '1.*,7.*'``"""
+    session.install("--editable", ".", *group("test"))
+    session.run("python", "-m", "tests.conformance", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Let clients come and go by the thousand, and stay by the thousand: what does a gateway process keep of them?"""
     session.install("--editable", ".", *group("test"))
