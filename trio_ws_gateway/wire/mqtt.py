@@ -52,6 +52,7 @@ __all__ = [
 
 CONNECT: Final = 0x10
 NAMES: Final = {b"\x00\x04MQTT": (4, 5), b"\x00\x06MQIsdp": (3,)}  # with the levels that go with each
+LONGEST_NAME: Final = max(map(len, NAMES))
 
 # Connect flags (MQTT 5.0 3.1.2.3)
 RESERVED: Final = 0x01
@@ -173,7 +174,7 @@ def connect_head(head: bytes) -> ConnectHead | None:
         return None
     at = found[1]
     length = sum(found)
-    rest = head[at:length]
+    rest = head[at : min(length, at + LONGEST_NAME + 1)]  # the level as well; a long packet is looked at often
     for name, levels in NAMES.items():
         if rest.startswith(name) and len(rest) > len(name):
             level = rest[len(name)]
