@@ -92,6 +92,13 @@ def conformance(session: nox.Session) -> None:
 
 
 @nox.session
+def fuzz(session: nox.Session) -> None:
+    """Search for input that breaks a promise, or costs too much. ``nox -s fuzz -- --seconds 600 --target frames``"""
+    session.install("--editable", ".", *group("fuzz"))
+    session.run("python", "-m", "tests.fuzz", *session.posargs)
+
+
+@nox.session
 def soak(session: nox.Session) -> None:
     """Let clients come and go by the thousand, and stay by the thousand: what does a gateway process keep of them?"""
     session.install("--editable", ".", *group("test"))

@@ -1,0 +1,160 @@
+"""MQTT: the CONNECT that is parsed and written again, and the walk over all other packets."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+
+from attrs import evolve
+
+from tests.fuzz.target import Target, readings, repeated, same, says_little
+from trio_ws_gateway.causes import Refused
+from trio_ws_gateway.protocols.base import Opening
+from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
+from trio_ws_gateway.wire.frames import masked_with
+from trio_ws_gateway.wire.mqtt import (
+    Connect,
+    MqttError,
+    Property,
+    Will,
+    connack,
+    connect_head,
+    packet_length,
+    parse_connect,
+)
+from trio_ws_gateway.wire.mqtt_fields import MalformedConnect, read_variable, variable
+from trio_ws_gateway.wire.mqtt_stream import CONNACK, PacketWalker
+
+ADAPTER = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=65536)
+WILL = Will(topic="t", payload=b"gone", qos=1, retain=True)
+CONNECTS = [
+    Connect(level=3, client_id="c", username="u", password=b"p", will=WILL),
+    Connect(level=4, client_id="", clean_start=True, keep_alive=60),
+    Connect(
+        level=5,
+        client_id="é",
+        password=b"\xff",
+        will=evolve(WILL, properties=((Property.WILL_DELAY_INTERVAL, 5), (Property.USER_PROPERTY, ("a", "b")))),
+        properties=(
+            (Property.AUTHENTICATION_METHOD, "m"),
+            (Property.AUTHENTICATION_DATA, b"d"),
+            (Property.RECEIVE_MAXIMUM, 7),
+            (Property.REQUEST_PROBLEM_INFORMATION, 1),
+            (Property.USER_PROPERTY, ("a", "b")),
+        ),
+    ),
+]
+
+
+def check_connect(data: bytes) -> None:
+    """What is parsed is written again as the same, byte for byte where its length was in the fewest bytes; a packet
+    that is whole was not given up before; an error shows nothing of it; and the adapter says what the parser says."""
+    try:
+        connect = parse_connect(data)
+    except MqttError as error:
+        says_little(error)
+    else:
+        head = connect_head(data)
+        assert head is not None
+        assert packet_length(data) == head.length == len(data)
+        assert parse_connect(connect.to_bytes()) == connect
+        assert (connect.to_bytes() == data) is head.minimal
+        for cut in {*range(min(20, len(data))), len(data) // 2, len(data) - 1}:
+            early = connect_head(data[:cut])
+            assert early is None or early == head
+    try:
+        found = ADAPTER.recognise(Opening(payload=data, text=False, complete=True))
+    except Refused:
+        return
+    if isinstance(found, MqttGreeting):
+        packet = data[: len(data) - len(found.rest)]
+        assert parse_connect(packet) == found.connect
+
+
+def property_flood(size: int) -> bytes:
+    properties = b"\x26\x00\x00\x00\x00" * ((size - 40) // 5)
+    body = b"\x00\x04MQTT\x05\x02\x00\x00" + variable(len(properties), "properties") + properties + b"\x00\x01c"
+    return b"\x10" + variable(len(body), "packet") + body
+
+
+def long_field(size: int) -> bytes:
+    """A password of the greatest length, and what does not belong behind it."""
+    body = b"\x00\x04MQTT\x04\xc2\x00\x00\x00\x01c\x00\x01u\xff\xff".ljust(size - 5, b"p")
+    return b"\x10" + variable(len(body), "packet") + body
+
+
+def read_connect(data: bytes) -> None:
+    with suppress(MqttError):
+        parse_connect(data).to_bytes()
+
+
+CONNECT = Target(
+    name="connect",
+    check=check_connect,
+    seeds=[
+        *(connect.to_bytes() for connect in CONNECTS),
+        b"\x10\x8d\x00\x00\x04MQTT\x04\x02\x00\x00\x00\x01a",
+        b"\x10\x0c\x00\x04MQTT\x06\x02\x00\x00\x00\x00",
+    ],
+    read=read_connect,
+    worst={
+        "user properties": property_flood,
+        "a long field": long_field,
+        "a long packet": lambda size: b"\x10" + variable(size, "packet") + b"\x00\x04MQTT\x04".ljust(size, b"\0"),
+    },
+)
+
+
+# Walker
+
+
+def walked(pieces: list[bytes], mask: bytes | None) -> tuple[bool, bool, bool]:
+    """One frame in pieces, each in the midst of a read."""
+    walker = PacketWalker()
+    offset = 0
+    for piece in pieces:
+        if mask is not None:
+            turn = offset % 4
+            wire = masked_with(piece, mask[turn:] + mask[:turn])
+        else:
+            wire = piece
+        walker.feed(memoryview(b"head" + wire + b"tail"), 4, 4 + len(wire), mask, offset)
+        offset += len(piece)
+    return walker.at_boundary, walker.welcomed, walker.lost
+
+
+def packets(stream: bytes) -> Iterator[int | None]:
+    """The type of each whole packet; at the end ``None`` if more than those is there. Raises ``MalformedConnect``."""
+    at = 0
+    while at < len(stream):
+        found = read_variable(stream, at + 1)
+        if found is None or sum(found) > len(stream):
+            yield None
+            return
+        yield stream[at] >> 4
+        at = sum(found)
+
+
+def check_walker(data: bytes) -> None:
+    """Any pieces, masked or not, give the same as cutting the whole stream into packets."""
+    mask, stream = data[:4] if len(data) >= 4 else bytes(4), data[4:]
+    same(walked(pieces, key) for pieces in readings(stream) for key in (None, mask))
+    types: list[int | None] = []
+    try:
+        types.extend(packets(stream))
+    except MalformedConnect:
+        lost = True
+    else:
+        lost = False
+    assert walked([stream], None) == (not lost and None not in types, CONNACK in types, lost)
+
+
+WALKER = Target(
+    name="stream",
+    check=check_walker,
+    seeds=[
+        b"\x01\x02\x03\x04" + connack(5, 0) + b"\x30\x05\x00\x01thi\xe0\x00",
+        bytes(4) + b"\x30\xff\xff\xff\xff\x01",
+        bytes(4) + b"\x30\x80\x80\x80\x00\x20\x80\x01" + bytes(128),
+    ],
+    read=lambda data: walked([data], b"mask"),
+    worst={"empty packets": repeated(b"\xc0\x00"), "long lengths": repeated(b"\xc0\x80\x80\x80\x00")},
+)
