@@ -62,7 +62,7 @@ def searched(target: Target, seconds: int) -> bool:
         command += [f"-artifact_prefix={FOUND}/{target.name}-", "-print_final_stats=1"]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, check=False)
     lines = log.read_text(errors="replace").splitlines()
-    runs = next((line.split(":")[1].strip() for line in lines if "number_of_executed_units" in line), "?")
+    runs = next((line.split()[-1] for line in lines if "number_of_executed_units" in line), "some")
     click.echo(f"{target.name}: {runs} inputs, {'nothing found' if done.returncode == 0 else f'FOUND, see {log}'}")
     return done.returncode == 0
 

@@ -64,6 +64,11 @@ def claims(**more: Any) -> bytes:  # noqa: ANN401
     return json.dumps(CLAIMS | more).encode()
 
 
+def forged(one: str, other: str) -> bytes:
+    """The claims of one token with the signature of the other."""
+    return f"{one.rpartition('.')[0]}.{other.rpartition('.')[2]}".encode()
+
+
 def signed(payload: bytes) -> bytes:
     return sign(PROVIDER.key, payload, HEADER, algorithm="Ed25519").encode()
 
@@ -73,11 +78,17 @@ TOKEN = Target(
     check=check_token,
     seeds=[
         *(b"\0" + token.encode() for token in sorted(SIGNED)),
-        b"\0" + f"{b64(b'{}')}.{b64(b'{}')}.".encode(),
+        b"\0" + forged(*sorted(SIGNED)),
+        b"\0" + f"{b64(HEADER)}.{b64(claims())}.{b64(bytes(64))}".encode(),
+        b"\0" + f"{b64(HEADER.replace(b'Ed25519', b'none'))}.{b64(claims())}.".encode(),
         b'\0{"token":"a.b.c"}',
         b"\x01\0" + claims(),
         b"\x01\0" + claims(roles=["a", "b,c", " d"], scope="x y", realm_access={"roles": ["r"]}, nbf=1, iat=2.5),
         b"\x01\0" + claims(resource_access={"c": {"roles": ["r"]}}, preferred_username="p", jti="\u2028"),
+        b"\x01\0" + claims(sub="robot\r\n-7"),
+        b"\x01\0" + claims(exp=NOW - 100),
+        b"\x01\0" + claims(aud="another"),
+        b"\x01\0" + claims(iss="another"),
         b'\x01{"alg":"Ed25519","kid":null,"typ":"at+jwt"}\0' + claims(aud=["gateway"]),
         b'\x01{"alg":"RS256","crit":["exp"],"jwk":{}}\0' + claims(),
     ],
@@ -137,7 +148,8 @@ KEY_SET = Target(
     check=check_keys,
     seeds=[
         *(key_set({**jwk, "kid": name, "use": "sig"}) for name, jwk in PUBLIC.items()),
-        key_set(signing_key("ES256").as_dict(private=True), {"kty": "oct", "k": "AAAA"}, 7, None),
+        *(key_set(signing_key(name).as_dict(private=True)) for name in PUBLIC),
+        key_set(PUBLIC["RS256"], {"kty": "oct", "k": "AAAA"}, {"kty": "RSA", "n": "AQAB", "e": "AQAB"}, 7, None),
         key_set({**PUBLIC["RS256"], "alg": "RS256", "key_ops": ["verify"]}),
     ],
     read=read_keys,

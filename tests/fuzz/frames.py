@@ -28,6 +28,7 @@ from trio_ws_gateway.wire.frames import (
 )
 
 LONGEST_KEPT = 131
+LONGEST_HEADER = 14
 OWN_PING = b"ping"
 CONVERSATION = [
     (TEXT, b"hello", True),
@@ -131,16 +132,51 @@ def scanned(reads: list[bytes], options: Options) -> Scanned:
 
 
 def check_scanner(data: bytes) -> None:
-    """Any reads give the same; what passes is what came; ``parse_frame`` sees the same frames and the same fault."""
+    """Any reads give the same; what passes is what came, legal frame by legal frame and within the limits; and
+    ``parse_frame`` sees the same frames and the same fault."""
     options, stream = Options.of(data[0] if data else 0), data[1:]
     same(scanned(reads, options) for reads in readings(stream))
     whole = scanned([stream], options)
+    check_passed(whole, options)
     if options.own_ping is None:
         assert stream.startswith(whole.passed + whole.kept)
         if whole.found is None:
             assert len(whole.passed + whole.kept) == len(stream)
     if options == Options.of(1):
         check_against_parse_frame(stream, whole)
+
+
+def check_passed(whole: Scanned, options: Options) -> None:
+    """Reads anew what has passed, which never ends in a header."""
+    at = begun = others = size = 0
+    fragmented = False
+    while at < len(whole.passed):
+        first, second = whole.passed[at : at + 2]
+        extended = {126: 2, 127: 8}.get(second & 127, 0)
+        assert (second > 127) is options.masked
+        header = 2 + extended + 4 * options.masked
+        length = int.from_bytes(whole.passed[at + 2 : at + 2 + extended]) if extended else second & 127
+        assert length < NO_LIMIT
+        opcode, fin = first & 15, first > 127
+        begins = opcode in {TEXT, BINARY}
+        assert first & 0x70 == 0 or (first & 0x70 == 0x40 and begins and options.compressed)
+        if opcode >= CLOSE:
+            assert opcode <= PONG
+            assert fin
+            assert length <= 125
+        else:
+            assert begins or opcode == CONTINUATION
+            assert begins is not fragmented
+            fragmented = not fin
+            size = length if begins else size + length
+            assert size <= options.max_message_bytes
+        begun, others = begun + begins, others + (not begins)
+        at += header + length
+        assert at - length <= len(whole.passed)
+    inside = at - len(whole.passed)
+    assert (begun, others, inside) == (whole.counts[0], whole.counts[1], whole.counts[3])
+    assert max(begun, others) <= options.ceiling
+    assert fragmented is whole.fragmented
 
 
 def check_against_parse_frame(stream: bytes, whole: Scanned) -> None:
@@ -160,7 +196,11 @@ def check_against_parse_frame(stream: bytes, whole: Scanned) -> None:
             return
         if frame.opcode < CLOSE:
             fragmented = not frame.fin
-    assert (whole.found, len(whole.passed), whole.detail) == illegal
+    if whole.found is None:  # a length can be illegal, and the scanner waits for the mask that follows it
+        assert len(whole.passed) == at
+        assert len(stream) - at < LONGEST_HEADER
+    else:
+        assert (whole.found, len(whole.passed), whole.detail) == illegal
 
 
 SCANNER = Target(
@@ -169,6 +209,10 @@ SCANNER = Target(
     seeds=[
         *(bytes([1 | more]) + conversation(masked=True) for more in (0, 2, 4, 8, 16)),
         b"\x00" + conversation(masked=False) + close_frame(1000, "bye", masked=False),
+        b"\x04\x01\x3c" + b"a" * 60 + b"\x80\x3c" + b"b" * 60,
+        b"\x08" + b"\x81\x00\x89\x00" * 5,
+        b"\x00\x01\x00\x81\x00",
+        b"\x01\x82\xff\x80" + bytes(12),
         b"\x02\xc1\x01a\x41\x01b\x80\x01c",
         b"\x00\x82\x7f" + (70_000).to_bytes(8, "big"),
         b"\x01\x89\xfe\x00\x7e",
@@ -225,7 +269,10 @@ def check_opening(data: bytes) -> None:
     max_bytes, stream = LIMITS[data[0] % 3 if data else 0], data[1:]
     same(heard(reads, max_bytes) for reads in readings(stream))
     whole = heard([stream], max_bytes)
-    refused = bool(whole.steps) and isinstance(whole.steps[-1][0], Cause)
+    last = whole.steps[-1][0] if whole.steps else None
+    refused = isinstance(last, Cause)
+    if last is Cause.ILLEGAL_FRAME:
+        assert scanned([stream], Options.of(1)).found in {Found.ILLEGAL, Found.CLOSE}
     assert len(whole.payload) <= max_bytes
     assert refused or len(whole.frames) <= max_bytes + FRAMING_MAX_BYTES
     assert sum(step is Heard.CONTROL for step, _ in whole.steps) <= CONTROL_FRAMES_MAX
@@ -274,6 +321,7 @@ OPENING = Target(
         *(bytes([number]) + conversation(masked=True) for number in range(3)),
         b"\x01\x88\x82\0\0\0\0\x03\xe8",
         b"\x01\x88\x86\0\0\0\0\x03\xe8caf\xe9",
+        b"\x01" + b"\x89\x80\0\0\0\0" * (CONTROL_FRAMES_MAX + 2),
         b"\x01\x81\x87\0\0\0\0a.b.cde",
         b"\x01\x82\x8f\0\0\0\0\x10\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a",
         b"\x01\x02\x81\0\0\0\0\x10\x80\x8e\0\0\0\0\x0d\x00\x04MQTT\x04\x02\x00\x00\x00\x01a",

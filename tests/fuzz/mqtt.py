@@ -57,6 +57,9 @@ def check_connect(data: bytes) -> None:
         assert packet_length(data) == head.length == len(data)
         assert parse_connect(connect.to_bytes()) == connect
         assert (connect.to_bytes() == data) is head.minimal
+        assert head.minimal or head.level < 5
+        once = [known for known, _ in connect.properties if known is not Property.USER_PROPERTY]
+        assert len(once) == len(set(once))
         for cut in {*range(min(20, len(data))), len(data) // 2, len(data) - 1}:
             early = connect_head(data[:cut])
             assert early is None or early == head
@@ -92,6 +95,10 @@ CONNECT = Target(
     seeds=[
         *(connect.to_bytes() for connect in CONNECTS),
         b"\x10\x8d\x00\x00\x04MQTT\x04\x02\x00\x00\x00\x01a",
+        b"\x10\x8e\x00\x00\x04MQTT\x05\x02\x00\x00\x00\x00\x01a",
+        b"\x10\x0e\x00\x04MQTT\x04\x02\x00\x00\x00\x01aX",
+        b"\x10\x14\x00\x04MQTT\x05\x02\x00\x00\x06\x21\x00\x01\x21\x00\x02\x00\x01a",
+        b"\x10\x19\x00\x04MQTT\x04\xee\x00\x05\x00\x01c\x00\x01t\x00\x01m\x00\x01u\x00\x01p",
         b"\x10\x0c\x00\x04MQTT\x06\x02\x00\x00\x00\x00",
     ],
     read=read_connect,
@@ -122,14 +129,18 @@ def walked(pieces: list[bytes], mask: bytes | None) -> tuple[bool, bool, bool]:
 
 
 def packets(stream: bytes) -> Iterator[int | None]:
-    """The type of each whole packet; at the end ``None`` if more than those is there. Raises ``MalformedConnect``."""
+    """The type of each whole packet that has a body (a CONNACK must), and ``None`` for one that is not whole.
+
+    Raises ``MalformedConnect``.
+    """
     at = 0
     while at < len(stream):
         found = read_variable(stream, at + 1)
         if found is None or sum(found) > len(stream):
             yield None
             return
-        yield stream[at] >> 4
+        if found[0]:
+            yield stream[at] >> 4
         at = sum(found)
 
 
