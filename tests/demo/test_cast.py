@@ -1,5 +1,7 @@
 """The scenes: what they say of an answer, and that they tell a wrong one from the right one."""
 
+from contextlib import suppress
+
 import pytest
 import trio
 
@@ -68,8 +70,9 @@ async def test_nobody_there() -> None:
     async with house() as gateway:
         gateway.scope.cancel()
         stage = scenes(f"ws://127.0.0.1:{gateway.port}/ws", MINT)
-        with trio.fail_after(60):
-            while (answer := await play(stage[-1])) != Answer(reason="no connection"):
-                assert answer.close is not None or answer.http is not None
+        with trio.fail_after(60), suppress(OSError):
+            while True:
+                async with gateway.connect():
+                    await trio.sleep(0.005)
         for scene in stage:
             assert await play(scene) == Answer(reason="no connection")
