@@ -44,6 +44,7 @@ async def serve(
 
     Raises ``OSError`` where the address cannot be listened on, and ``BadSettings`` for a file that will not do.
     """
+    wiring.try_out(settings)
     with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await listen(settings) as listener:
 
         def accepting() -> None:

@@ -18,8 +18,8 @@ import structlog
 JWT_SHAPE = re.compile(r"(?:\b|(?<=\\[nrt]))e[yw][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]{4,}|\.(?=\.))(\.[A-Za-z0-9_-]*)*")
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 LAST_LINES_SECONDS = 1.0
-# From the first line to the write: a thousand sessions a second would else wake the writing thread a thousand times, and
-# each time take the interpreter from the loop.
+# From the first line to the write: a thousand sessions a second would else wake the writing thread as often, and each
+# time take the interpreter from the loop.
 GATHERING_SECONDS = 0.05
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 

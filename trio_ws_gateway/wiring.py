@@ -46,6 +46,12 @@ class Upstreams:
     health: Health | None
 
 
+def try_out(settings: Settings) -> None:
+    """Raise ``BadSettings`` for what ``services`` would not do with, before anything is opened."""
+    key_source(settings)
+    upstream_tls(settings.upstream_ca_file)
+
+
 def key_source(settings: Settings) -> KeySource | None:
     """Where keys come from; ``None`` where nobody's token is checked. Raises ``BadSettings``."""
     if settings.jwks_url is None and settings.oidc_issuer is None:

@@ -50,8 +50,7 @@ async def serve(settings: Settings, log: structlog.typing.FilteringBoundLogger) 
     Raises ``OSError`` where the address cannot be listened on, ``BadSettings`` for a file that will not do, and
     ``DidNotStart``.
     """
-    wiring.key_source(settings)
-    wiring.upstream_tls(settings.upstream_ca_file)
+    wiring.try_out(settings)
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
         await listen(settings) as listener,

@@ -643,7 +643,7 @@ class TestFloods:
                     await trio.sleep(0.01)
                     beats += 1
                 assert trio.current_time() - began_at < 3
-                assert beats > 10
+                assert beats > 3  # thirty where nobody else wants the processor
             finally:
                 stop.set()
                 await trio.to_thread.run_sync(thread.join)
