@@ -18,9 +18,6 @@ import structlog
 JWT_SHAPE = re.compile(r"(?:\b|(?<=\\[nrt]))e[yw][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]{4,}|\.(?=\.))(\.[A-Za-z0-9_-]*)*")
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 LAST_LINES_SECONDS = 1.0
-# From the first line to the write: a thousand sessions a second would else wake the writing thread as often, and each
-# time take the interpreter from the loop.
-GATHERING_SECONDS = 0.05
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -99,7 +96,6 @@ class Outlet:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._ending)
-                self._changed.wait_for(lambda: self._ending, GATHERING_SECONDS)
                 lines, self._waiting = memoryview(self._waiting), bytearray()
                 lost, self._lost = self._lost, 0
             if not lines:

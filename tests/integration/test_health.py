@@ -116,6 +116,7 @@ def test_mosquitto_away_and_back(front: Callable[..., Front], tmp_path: Path, mo
         assert here.circuit == 0, "probes open nothing"
         assert [here.connect() for _ in range(THRESHOLD + 1)] == [SERVER_UNAVAILABLE] * (THRESHOLD + 1)
         assert here.circuit == 2
+        until(lambda: len(here.gateway.events("refused")) == THRESHOLD + 1, "all refusals are logged")
         assert [line["cause"] for line in here.gateway.events("refused")] == [
             *["upstream_unavailable"] * THRESHOLD,
             "circuit_open",
