@@ -117,6 +117,60 @@ class TestPassing:
         assert len(reads.passed) == 1_000_010
 
 
+class TestRuns:
+    """Frames in a row whose headers are the same are counted in one go, and that changes nothing."""
+
+    SIZES = st.sampled_from([0, 1, 100, 125, 126, 300, 65_535, 65_536])
+
+    @given(
+        runs=st.lists(
+            st.tuples(st.sampled_from([TEXT, BINARY, PING]), SIZES, st.integers(1, 150)), min_size=1, max_size=5
+        ),
+        masked=st.booleans(),
+        ceiling=st.integers(0, 200),
+        cut=st.integers(0, 1 << 20),
+    )
+    def test_as_one_by_one(self, runs: list[tuple[int, int, int]], masked: bool, ceiling: int, cut: int) -> None:
+        """However many look alike: as many pass, and it stops in the same place, as where each comes alone."""
+        frames = [
+            build_frame(opcode, bytes(min(size, 125) if opcode == PING else size), masked=masked)
+            for opcode, size, count in runs
+            for _ in range(min(count, 2) if size > 300 else count)
+        ]
+        wire = b"".join(frames)
+        cut %= len(wire) + 1
+        whole, alone = FrameScanner(masked=masked), FrameScanner(masked=masked)
+        whole.message_ceiling = alone.message_ceiling = ceiling
+        reads = Reads(whole)
+        passed = 0
+        for read in (wire[:cut], wire[cut:]):
+            if whole.found is None:
+                reads.read(read)
+        for frame in frames:
+            if alone.scan(memoryview(frame), len(frame)) < len(frame):
+                break
+            passed += len(frame)
+        assert reads.passed == wire[:passed]
+        assert (whole.messages, whole.extras, whole.found) == (alone.messages, alone.extras, alone.found)
+
+    @pytest.mark.parametrize("odd", range(4))
+    def test_one_that_differs(self, odd: int) -> None:
+        """A header that differs in any of its bytes ends the run: what it announces is believed."""
+        even = build_frame(BINARY, bytes(0x0101), masked=False)
+        other = [build_frame(TEXT, bytes(0x0101), masked=False), None, bytes(0x0201), bytes(0x0102)][odd]
+        if not isinstance(other, bytes):
+            other = b"\x82\x81" + bytes(5)  # masked, where no frame may be
+        elif odd > 1:
+            other = build_frame(BINARY, other, masked=False)
+        wire = even * 20 + other + even * 20
+        scanner = FrameScanner(masked=False)
+        passed = scanner.scan(memoryview(wire), len(wire))
+        if odd == 1:
+            assert (passed, scanner.found) == (20 * len(even), Found.ILLEGAL)
+        else:
+            assert (passed, scanner.messages, scanner.inside) == (len(wire), 41, 0)
+
+
 class TestStopping:
     @pytest.mark.parametrize(
         ("wire", "compressed", "fault"),

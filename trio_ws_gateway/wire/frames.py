@@ -34,6 +34,7 @@ BETWEEN_COMPRESSED = _meanings(_BETWEEN | {0xC1: WHOLE, 0xC2: WHOLE, 0x41: BEGIN
 INSIDE_MESSAGE = _meanings(_CONTROLS | {0x00: CONTINUES, 0x80: ENDS})
 
 LONGEST_CONTROL = 125
+RUN_LEAST, RUN_MOST = 4, 64  # frames in a row that look alike: from how many on it pays to look, and how far
 NO_LIMIT = 2**63  # the highest bit of a length is 0 (5.2), so no frame announces this much
 
 
@@ -173,6 +174,7 @@ class FrameScanner:
             self._offset += end
         masked, meanings, limit, walker = self._masked, self._meanings, self._limit, self.walker
         messages, message_ceiling = self.messages, self.message_ceiling
+        before = -1  # length of the latest message in one frame
         while at + 2 <= size:
             second = view[at + 1]
             meaning = meanings[view[at]]
@@ -203,6 +205,13 @@ class FrameScanner:
                     self._stop(Found.TOO_MANY, "messages")
                     break
                 messages += 1
+                if length == before and walker is None and at + RUN_LEAST * (payload - at + length) < size:
+                    alike = repeated(view, at, size, payload - at + length)
+                    alike = min(alike, message_ceiling - messages)
+                    messages += alike
+                    at += (alike + 1) * (payload - at + length)
+                    continue
+                before = length
             elif meaning == CONTROL:
                 if payload + length > size:
                     break
@@ -218,14 +227,14 @@ class FrameScanner:
                     break
                 continue
             else:
-                before = 0 if meaning == BEGINS else self._message_bytes
-                if before + length > limit:
-                    self._stop(Found.TOO_BIG, f"a message of {before + length} bytes in fragments")
+                gone = 0 if meaning == BEGINS else self._message_bytes
+                if gone + length > limit:
+                    self._stop(Found.TOO_BIG, f"a message of {gone + length} bytes in fragments")
                     break
                 if messages == message_ceiling if meaning == BEGINS else self.extras == self.extra_ceiling:
                     self._stop(Found.TOO_MANY, "messages" if meaning == BEGINS else "fragments")
                     break
-                self._message_bytes = before + length
+                self._message_bytes = gone + length
                 if meaning == BEGINS:
                     messages += 1
                 else:
@@ -266,6 +275,22 @@ class FrameScanner:
         if self.peer is not None:
             self.pings_answered = self.peer.pings
         return None
+
+
+def repeated(view: memoryview, at: int, size: int, stride: int) -> int:
+    """How many frames behind the one at ``at`` stand whole in ``view[:size]`` with the same header, masks aside.
+
+    ``stride``: bytes of a frame. Looks at ``RUN_MOST`` frames at the most, column by column: who sends messages of
+    one size without a pause costs a tenth of what it costs to read them header by header.
+    """
+    alike = min((size - at) // stride - 1, RUN_MOST)
+    length = view[at + 1] & 0x7F
+    for column in range(at, at + (2 if length < 126 else 4 if length == 126 else 10)):
+        same = view[column + stride : column + alike * stride + 1 : stride].tobytes()
+        alike = len(same) - len(same.lstrip(same[:1])) if same[:1] == view[column : column + 1] else 0
+        if not alike:
+            break
+    return alike
 
 
 def fault(first: int, second: int, *, fragmented: bool, masked: bool) -> str:
