@@ -2,7 +2,8 @@
 
 import gc
 
-from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.limits.budgets import Budget, Budgets
+from trio_ws_gateway.wire.frames import PING, TEXT, Found, FrameScanner, build_frame
 
 
 def test_one_budget_an_identity() -> None:
@@ -20,6 +21,22 @@ def test_reconnecting_gives_no_new_burst() -> None:
     gc.collect()
     budgets.sweep(1.0)
     assert budgets.of("robot", 1.0).messages.available(1.0) == 1
+
+
+def test_around_a_scan() -> None:
+    """No more passes than there is, of messages and of frames that begin none, and what has passed is spent."""
+    budget = Budget(rate=1, burst=2, now=0.0)
+    wire = (build_frame(TEXT, b"", masked=True) + 12 * build_frame(PING, b"", masked=True)) * 3
+    scanner = FrameScanner(masked=True)
+    budget.open(scanner, 0.0)
+    passed = scanner.scan(memoryview(wire), len(wire))
+    budget.settle(scanner)
+    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 20)
+    assert (budget.messages.available(0.0), budget.frames.available(0.0)) == (0, 0)
+    budget.open(scanner, 0.2)
+    scanner.scan(memoryview(wire)[passed:], len(wire) - passed)
+    budget.settle(scanner)
+    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 22)
 
 
 def test_is_forgotten_when_full() -> None:

@@ -1,6 +1,7 @@
 """`Reactor` drives pumps, and nothing that happens to one session reaches another."""
 
 import random
+import select
 import socket
 import struct
 from contextlib import ExitStack
@@ -45,12 +46,14 @@ class OneWay:
             FrameScanner(masked=True),
             buffer=BUFFER,
             write_timeout_seconds=60,
-            reactor=reactor,
+            driven=True,
         )
+        self.back = Pump(self.target, self.source, FrameScanner(masked=False), buffer=BUFFER, write_timeout_seconds=60)
+        self.reactor = reactor
 
     async def run(self) -> None:
         try:
-            with self.scope:
+            with self.scope, self.reactor.driving(self.pump, self.back):
                 self.ended = await self.pump.run()
         except ZeroDivisionError as error:
             self.ended = error
@@ -207,6 +210,80 @@ async def test_a_flood_starves_nobody() -> None:
             nursery.cancel_scope.cancel()
         flood.close()
         quiet.close()
+
+
+async def test_an_answer_that_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is answered within a moment is served without a turn of Trio's loop, until the pass has had its time."""
+    monkeypatch.setattr("trio_ws_gateway.relay.reactor.LINGER_SECONDS", 1.0)
+    monkeypatch.setattr("trio_ws_gateway.relay.reactor.PASS_SECONDS", 5.0)
+    ball = build_frame(TEXT, b"ping-pong", masked=True)
+
+    class Turns(trio.abc.Instrument):
+        count = 0
+
+        def before_io_wait(self, timeout: float) -> None:
+            self.count += 1
+
+    def play(one: OneWay, other: OneWay) -> None:
+        """Bats back what comes out of either way into the other one, as some other process would."""
+        for way, back in 25 * [(one, other), (other, one)]:
+            select.select([way.receiver.sock], [], [], 10)
+            way.receiver.sock.recv(100)
+            back.sender.sock.send(ball)
+
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            one, other = OneWay(reactor), OneWay(reactor)
+            nursery.start_soon(one.run)
+            nursery.start_soon(other.run)
+            await wait_all_tasks_blocked()
+            turns = Turns()
+            trio.lowlevel.add_instrument(turns)
+            one.sender.sock.send(ball)
+            await trio.to_thread.run_sync(play, one, other)
+            assert turns.count < 25
+            trio.lowlevel.remove_instrument(turns)
+            nursery.cancel_scope.cancel()
+        one.close()
+        other.close()
+
+
+async def test_an_insert_that_stalls() -> None:
+    """A frame of ours that the target does not take whole is finished when it does, and nobody is woken for it."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            way = OneWay(reactor)
+            nursery.start_soon(way.run)
+            await wait_all_tasks_blocked()
+            ours = build_frame(BINARY, bytes(20_000_000), masked=True)
+            way.pump.insert(ours)
+            assert way.pump.blocked
+            await way.sender.say(TEXT, b"waits")
+            way.receiver.masked = False
+            assert await way.receiver.hear() == (BINARY, True, bytes(20_000_000))
+            assert await way.receiver.hear() == (TEXT, True, b"waits")
+            way.close()
+            nursery.cancel_scope.cancel()
+
+
+async def test_an_insert_for_nobody() -> None:
+    """A frame of ours that finds the target gone ends the direction, though its source is silent."""
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            way = OneWay(reactor)
+            nursery.start_soon(way.run)
+            await wait_all_tasks_blocked()
+            way.receiver.reset()
+            with trio.fail_after(5):
+                while way.ended is None:
+                    way.pump.insert(build_frame(TEXT, b"ours", masked=True))
+                    await trio.lowlevel.checkpoint()
+            assert way.ended is Ended.TARGET_LOST
+            way.close()
+            nursery.cancel_scope.cancel()
 
 
 ACTIONS = ("say", "say much", "half-close", "reset sender", "reset receiver", "cancel", "insert", "swallow", "yield")

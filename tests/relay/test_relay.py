@@ -187,6 +187,20 @@ class TestPassing:
             assert len(await ends.upstream.read(sent * len(megabyte))) == sent * len(megabyte)
             ends.client.end_stream()
 
+    async def test_our_words_and_backpressure(self) -> None:
+        """A frame of ours that a peer does not take whole is finished when it reads, whoever was waiting for what."""
+        async with relaying() as ends:
+            await wait_all_tasks_blocked()
+            ends.relay.to_client.insert(build_frame(BINARY, bytes(20_000_000), masked=False))
+            ends.relay.client.ping()
+            assert ends.relay.to_client.blocked
+            await wait_all_tasks_blocked()
+            assert await ends.client.hear() == (BINARY, True, bytes(20_000_000))
+            assert (await ends.client.hear())[0] == PING
+            await ends.upstream.say(TEXT, b"theirs")
+            assert await ends.client.hear() == (TEXT, True, b"theirs")
+            ends.client.end_stream()
+
     async def test_compressed(self) -> None:
         """RSV1 passes where permessage-deflate was agreed on."""
         async with relaying(compressed=True) as ends:

@@ -18,13 +18,13 @@ class TokenBucket:
 
     def available(self, now: float) -> int:
         """How many tokens there are."""
-        earned = int((now - self._full_at) * self.rate)
+        earned = (now - self._full_at) * self.rate
         if earned >= self._taken:  # full again, and what it earned beyond is lost
             if now > self._full_at:  # a clock that steps back gives nothing twice
                 self._full_at = now
             self._taken = 0
             return self.capacity
-        return self.capacity - self._taken + (earned if earned > 0 else 0)
+        return self.capacity - self._taken + (int(earned) if earned > 0 else 0)
 
     def spend(self, tokens: int) -> None:
         """Take tokens that ``available`` said are there, in the same moment."""

@@ -1,14 +1,15 @@
 """One direction of a session: read, scan the headers, send. Bytes pass as they came.
 
-``step`` is a plain function that never waits. With a ``Reactor`` it is called by that while the
-pump's owner, the task in ``run``, sleeps; the owner is woken only for what must be awaited. Without
-one the owner waits for its source itself. Only a direction's pump writes to its target: pings and
+``step`` is a plain function that never waits. Where a ``Reactor`` drives the pump, that calls it
+while the pump's owner, the task in ``run``, sleeps until its direction has ended. Elsewhere the
+owner waits for source and target itself. Only a direction's pump writes to its target: pings and
 the last words of others go through ``insert`` and ``goodbye``. A pump closes nothing.
 
 Backpressure is the kernel's: a pump whose target takes no more stops reading. What it holds is
 never more than one read. How a direction ends well is ``goodbye``'s.
 """
 
+import math
 import socket
 import ssl
 from collections.abc import Iterable
@@ -19,7 +20,6 @@ import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK
 from trio_ws_gateway.limits.budgets import Budget
-from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
 READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
@@ -37,8 +37,11 @@ class Need(Enum):
 
     READABLE = "the source is drained; wait until it is readable"
     TURN = "the budget ran out; let others run, then go on"
-    ROOM = "the target takes no more; wait until it is writable"
+    ROOM = "the target takes no more; wait until it does"
     END = "this direction has ended; `ended` says how"
+
+
+READABLE, TURN, ROOM, END = Need  # to look a member up in its class costs 0.1 us
 
 
 class Ended(Enum):
@@ -70,21 +73,22 @@ class Pump:
     """Forwards from ``source`` to ``target``; both are non-blocking and belong to the caller.
 
     ``first``: what was read from the source before there was a pump, each part with the budget that it draws on;
-    what comes later draws on ``budget``. ``bytes``: how many were read, those included. ``heard_at``: when, on
-    Trio's clock. ``blocked``: not reading, because of the target. ``ended``: how the direction ended, once it has.
+    what comes later draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
+    ``bytes``: how many were read, those included. ``heard_at``: when, on Trio's clock. ``blocked``: not reading,
+    because the target takes no more. ``ended``: how the direction ended, once it has.
     """
 
     __slots__ = (
-        "_alarm",
         "_budget",
         "_buffer",
+        "_driven",
         "_first",
         "_frames",
         "_inserts",
         "_kept",
         "_most_bytes",
         "_owner",
-        "_reactor",
+        "_patience",
         "_read_bytes",
         "_unsent",
         "_until_empty",
@@ -109,7 +113,7 @@ class Pump:
         write_timeout_seconds: float,
         first: Iterable[tuple[bytes, Budget | None]] = (),
         budget: Budget | None = None,
-        reactor: Reactor | None = None,
+        driven: bool = False,
     ) -> None:
         self.source = source
         self.target = target
@@ -129,9 +133,9 @@ class Pump:
         self._most_bytes = READ_BYTES
         self._frames = 0  # when the size of reads was last thought about
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
-        self._reactor = reactor
+        self._driven = driven
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
-        self._alarm: trio.CancelScope | None = None  # the same, where it waits for the source itself
+        self._patience = trio.CancelScope()  # in which it waits; has a deadline while the target takes no more
         self.queued = False  # the reactor's mark
 
     @property
@@ -141,29 +145,36 @@ class Pump:
     @property
     def has_room(self) -> bool:
         """The target is there and has taken all that it was sent."""
-        return not self._unsent and self.ended is not Ended.TARGET_LOST
+        return not self.blocked and self.ended is not Ended.TARGET_LOST
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
-        for _ in range(READS_PER_STEP):
+        if self._unsent:
+            if not self._send_rest():
+                return ROOM
+            if self.ended is not None:
+                return END
+        reads = READS_PER_STEP
+        while reads:
             asked = self._read_bytes
             try:
                 size = self.receive(asked)
             except WOULD_BLOCK:
-                return Need.READABLE
+                return READABLE
             self.pass_on(size, self._budget)
             if self._unsent:
-                return Need.ROOM
+                return ROOM
             if self.ended is not None:
-                return Need.END
+                return END
             if size < SMALL_READ_BYTES:
                 if not self._until_empty:
-                    return Need.READABLE
+                    return READABLE
             elif self._resize_reads():
-                return Need.TURN
+                return TURN
             elif size < asked and not self._until_empty:
-                return Need.READABLE
-        return Need.TURN
+                return READABLE
+            reads -= 1
+        return TURN
 
     def _resize_reads(self) -> bool:
         """Let the next read be as large as this one was cheap; whether it held many frames."""
@@ -175,24 +186,21 @@ class Pump:
 
     async def run(self) -> Ended:
         """Forward until this direction ends. Cancelled, it leaves nothing half done that a goodbye cannot finish."""
-        while self._first and not self.ended:
+        while self._first and self.ended is None:
             data, budget = self._first.pop(0)
             await self._pass_first(data, budget)
-        if self._reactor is None:
-            return await self._forward()
-        self._reactor.add(self)
-        try:
-            return await self._forward()
-        finally:
-            self._reactor.remove(self)
+        while self.ended is None or (self.blocked and self.ended is not Ended.TARGET_STUCK):
+            await self._rest(self.step())
+        return self.ended
 
     def insert(self, frame: bytes) -> None:
-        """Send a frame of ours to the target at the next frame boundary."""
+        """Send a frame of ours to the target, now or at the next frame boundary."""
         self._inserts += frame
-        if self._owner is not None:
+        if self.blocked:
+            return
+        self._send_inserts()
+        if not self.has_room:  # news for the owner, who waits for the source
             self._wake_owner()
-        elif self._alarm is not None:
-            self._alarm.cancel()
 
     def fileno(self) -> int:
         return self.source.fileno()
@@ -208,38 +216,30 @@ class Pump:
         except Exception as fault:  # the owner's session ends with it, and no other
             self._wake_owner(fault)
             return False
-        if need is Need.TURN:
-            return True
-        if need is not Need.READABLE:
+        if need is END:
             self._wake_owner()
-        return False
-
-    async def _forward(self) -> Ended:
-        while True:
-            if self._unsent:
-                await self.flush()
-            elif self.ended:
-                return self.ended
-            elif self._inserts and not self.scanner.inside:
-                self.send(memoryview(self.take_inserts()))
-            else:
-                await self._rest(self.step())
-            if self.ended is Ended.TARGET_STUCK:
-                return self.ended
+        return need is TURN
 
     async def _rest(self, need: Need) -> None:
-        """Wait for what a step said that it needs; ``ROOM`` and ``END`` are seen to by the loop of ``_forward``."""
-        if need is Need.TURN:
+        """Wait for what a step said that it needs. A target that takes nothing for the write timeout is stuck."""
+        if need is TURN:
             await trio.lowlevel.checkpoint()
             self.heard_at = trio.current_time()
-        elif need is Need.READABLE and self._reactor is not None:
-            self._owner = trio.lowlevel.current_task()
-            await trio.lowlevel.wait_task_rescheduled(self._disarm)
-        elif need is Need.READABLE:
-            with trio.CancelScope() as self._alarm:
-                await trio.lowlevel.wait_readable(self.source)
-                self.heard_at = trio.current_time()
-            self._alarm = None
+        elif need is not END:
+            with trio.CancelScope(deadline=self._patience_ends_at()) as self._patience:
+                if self._driven:
+                    self._owner = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(self._disarm)
+                elif need is ROOM:
+                    await trio.lowlevel.wait_writable(self.target)
+                else:
+                    await trio.lowlevel.wait_readable(self.source)
+                    self.heard_at = trio.current_time()
+            if self._patience.cancelled_caught and trio.current_time() >= self._patience.deadline:
+                self.ended = Ended.TARGET_STUCK
+
+    def _patience_ends_at(self) -> float:
+        return trio.current_time() + self._write_timeout if self.blocked else math.inf
 
     def _disarm(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         # A task that is cancelled and rescheduled as well stops the whole program (TrioInternalError).
@@ -250,6 +250,8 @@ class Pump:
         owner, self._owner = self._owner, None
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
+        elif not self._driven:
+            self._patience.cancel()
 
     async def _pass_first(self, data: bytes, budget: Budget | None) -> None:
         for at in range(0, len(data), READ_BYTES):
@@ -258,8 +260,7 @@ class Pump:
             self._buffer[kept : kept + len(piece)] = piece
             self.bytes += len(piece)
             self.pass_on(len(piece), budget)
-            while self._unsent and self.ended is not Ended.TARGET_STUCK:
-                await self.flush()
+            await self.flush()
             if self.ended:
                 return
 
@@ -296,9 +297,7 @@ class Pump:
         scanner, buffer = self.scanner, self._buffer
         total = len(self._kept) + size
         if budget is not None:
-            messages, extras = scanner.messages, scanner.extras
-            scanner.message_ceiling = messages + budget.messages.available(self.heard_at)
-            scanner.extra_ceiling = extras + budget.frames.available(self.heard_at)
+            budget.open(scanner, self.heard_at)
         if self._inserts:
             self._put_in(total)
         else:
@@ -317,9 +316,7 @@ class Pump:
             if passed and forward:
                 self.send(buffer[:passed])
         if budget is not None:
-            budget.messages.spend(scanner.messages - messages)
-            if scanner.extras != extras:
-                budget.frames.spend(scanner.extras - extras)
+            budget.settle(scanner)
 
     def _put_in(self, total: int) -> None:
         """Pass on with frames of ours put in at the first boundary, if there is one in this read."""
@@ -356,7 +353,7 @@ class Pump:
         return inserts
 
     def send(self, data: memoryview) -> None:
-        """Send it, or what the target takes of it; the rest is for ``flush``."""
+        """Send it, or what the target takes of it; the rest is held back."""
         try:
             sent = self.target.send(data)
         except WOULD_BLOCK:
@@ -366,21 +363,45 @@ class Pump:
             return
         if sent < len(data):
             self._unsent = memoryview(bytes(data[sent:]))
+            self.blocked = True
             self._most_bytes = STALLED_READ_BYTES
             self._read_bytes = min(self._read_bytes, STALLED_READ_BYTES)
+            self._patience.deadline = self._patience_ends_at()
+            self._send_rest()
+
+    def _send_rest(self) -> bool:
+        """Send what was held back, until it is gone or the target would block; whether it is gone.
+
+        Only behind a send that would block an edge tells that the target takes more.
+        """
+        unsent, sent = self._unsent, 0
+        try:
+            while sent < len(unsent):
+                sent += self.target.send(unsent[sent:])
+        except WOULD_BLOCK:
+            self._unsent = unsent[sent:]
+            if sent:
+                self._patience.deadline = self._patience_ends_at()
+            return False
+        except OSError:
+            self.ended = self.ended or Ended.TARGET_LOST
+        self._unsent = memoryview(b"")
+        self.blocked = False
+        self._patience.deadline = math.inf
+        self.heard_at = trio.current_time()  # who was not read was not silent
+        self._send_inserts()
+        return not self._unsent
+
+    def _send_inserts(self) -> None:
+        if self._inserts and self.ended is None and not self.blocked and not self.scanner.inside:
+            self.send(memoryview(self.take_inserts()))
 
     async def flush(self) -> None:
-        """Send what is unsent. A target that takes nothing for the write timeout is stuck."""
-        self.blocked = True
-        try:
-            while self._unsent:
-                with trio.move_on_after(self._write_timeout) as patience:
-                    await trio.lowlevel.wait_writable(self.target)
-                if patience.cancelled_caught:
-                    self.ended = Ended.TARGET_STUCK
-                    return
-                unsent, self._unsent = self._unsent, memoryview(b"")
-                self.send(unsent)
-        finally:
-            self.blocked = False
-            self.heard_at = trio.current_time()  # who was not read was not silent
+        """Send what was held back. A target that takes nothing for the write timeout is stuck."""
+        while self.blocked:
+            with trio.move_on_after(self._write_timeout) as patience:
+                await trio.lowlevel.wait_writable(self.target)
+            if patience.cancelled_caught:
+                self.ended = Ended.TARGET_STUCK
+                return
+            self._send_rest()

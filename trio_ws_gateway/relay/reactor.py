@@ -1,25 +1,28 @@
 """One edge-triggered epoll drives all pumps of an event loop as plain function calls.
 
-A pump whose source becomes readable costs a call here, not the wake-up of a task: its owner sleeps
-on until something must be awaited. ``run`` is one Trio task that waits for the epoll's own
-descriptor, so the loop sees one busy socket in place of thousands.
+A pump whose source becomes readable, or whose target takes more again, costs a call here and not
+the wake-up of a task: its owner sleeps until its direction has ended. ``run`` is one Trio task that
+waits for the epoll's own descriptor, so the loop sees one busy socket in place of thousands.
 
 What a Trio core developer would ask:
 
 - *Starvation.* A pump's step has a budget, and so has a pass: what is left over is queued before
-  what comes next, and while anything is queued ``run`` checkpoints instead of waiting.
+  what comes next, and while anything is queued ``run`` checkpoints instead of waiting. While one
+  answer follows the next, ``run`` looks again before it goes back to Trio; that has a budget too.
 - *Errors.* Nothing that a pump raises leaves the reactor: its owner gets it (``Pump.work``).
-- *Cancellation.* A pump is removed by its owner before its socket is closed, and an owner that is
+- *Cancellation.* Pumps are taken back before their sockets are closed, and an owner that is
   cancelled disarms its pump first. So no descriptor is stale here, and nobody is woken twice.
 - *Lost edges.* An edge that comes while the owner is awake is not lost: an owner sleeps only after
-  a step that drained the source, and no checkpoint lies between.
+  a step that drained the source or filled the target, and no checkpoint lies between. A pump that
+  is blocked is not called for its source; it reads that anew once its target has taken everything.
 - *Context.* Pumps run in this task's context: they use no contextvars and log nothing.
 - *Visibility.* ``ws_event_loop_lag_seconds`` shows a pass that takes too long.
 """
 
 import select
 from collections import deque
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from time import perf_counter
 from typing import Protocol, Self
 
@@ -27,13 +30,21 @@ import trio
 
 PASS_SECONDS = 0.001  # then the rest of the loop has its turn
 PUMPS_PER_LOOK = 4  # between two looks at the clock
+# Who has just been told something often answers at once. A turn of Trio's loop costs 25 us, to wait for an answer here
+# costs a tenth of that; and so long the rest of the loop can wait. (epoll's own time-out counts in milliseconds.)
+LINGER_SECONDS = 50e-6
+FD_SETSIZE = 1024  # `select` knows no descriptor beyond
 
 
 class Pumping(Protocol):
-    """What the reactor asks of a pump."""
+    """What the reactor asks of a pump.
 
-    queued: bool
+    ``blocked``: its target takes no more, so it does not read. ``queued``: the reactor's mark.
+    """
+
     heard_at: float
+    blocked: bool
+    queued: bool
 
     def fileno(self) -> int:
         """The descriptor of its source."""
@@ -46,22 +57,23 @@ class Pumping(Protocol):
 
 
 def reactor_if_possible() -> AbstractContextManager["Reactor | None"]:
-    """A reactor to enter where the system has epoll (Linux); elsewhere pumps wait for their sources themselves."""
+    """A reactor to enter where the system has epoll (Linux); elsewhere pumps wait for their sockets themselves."""
     return Reactor() if hasattr(select, "epoll") else nullcontext()
 
 
 class Reactor:
-    """Add a pump and remove it in one task, ``run`` in another until it is cancelled.
+    """Give it the pumps of a session in one task, ``run`` it in another until it is cancelled.
 
-    A context manager, to be entered outside the nursery that holds both: pumps are removed while it is cancelled.
+    A context manager, to be entered outside the nursery that holds both: pumps are taken back while it is cancelled.
     """
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._readable = select.EPOLLIN | select.EPOLLRDHUP | select.EPOLLET
+        self._edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        self._writable = select.EPOLLOUT
         # Behind these flags no further edge comes, however short a read is: the source must be read to its end.
         self._ending = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
-        self._pumps: dict[int, Pumping] = {}
+        self._pumps: dict[int, tuple[Pumping, Pumping]] = {}  # by descriptor: who reads from it, who writes to it
         self._queue: deque[Pumping] = deque()
 
     def __enter__(self) -> Self:
@@ -70,15 +82,21 @@ class Reactor:
     def __exit__(self, *_: object) -> None:
         self._epoll.close()
 
-    def add(self, pump: Pumping) -> None:
-        """Call it whenever its source has become readable. What is readable already counts."""
-        fd = pump.fileno()
-        self._epoll.register(fd, self._readable)
-        self._pumps[fd] = pump
+    @contextmanager
+    def driving(self, one: Pumping, other: Pumping) -> Iterator[None]:
+        """Call them whenever there is something to do; what is there already counts.
 
-    def remove(self, pump: Pumping) -> None:
-        """Never call it again. Its socket must still be open."""
-        fd = pump.fileno()
+        Each one's target is the other's source, and both sockets stay open for the length of the block.
+        """
+        with ExitStack() as stack:
+            for reader, writer in ((one, other), (other, one)):
+                fd = reader.fileno()
+                self._epoll.register(fd, self._edges)
+                self._pumps[fd] = (reader, writer)
+                stack.callback(self._forget, fd)
+            yield
+
+    def _forget(self, fd: int) -> None:
         del self._pumps[fd]
         self._epoll.unregister(fd)
 
@@ -88,19 +106,30 @@ class Reactor:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self._make_pass()
+            now, time_is_up = trio.current_time(), perf_counter() + PASS_SECONDS
+            self._make_pass(now, time_is_up)
+            while not self._queue and perf_counter() < time_is_up and self._is_soon_readable():
+                self._make_pass(now, time_is_up)
 
-    def _make_pass(self) -> None:
-        queue, pumps, ending, now = self._queue, self._pumps, self._ending, trio.current_time()
+    def _is_soon_readable(self) -> bool:
+        fd = self._epoll.fileno()
+        return fd < FD_SETSIZE and bool(select.select((fd,), (), (), LINGER_SECONDS)[0])
+
+    def _make_pass(self, now: float, time_is_up: float) -> None:
+        """Every pump that is queued or has something to do has one step, while there is time."""
+        queue, pumps, writable, ending = self._queue, self._pumps, self._writable, self._ending
         for fd, flags in self._epoll.poll(0):
-            pump = pumps[fd]
-            pump.heard_at = now
-            if flags & ending:
-                pump.read_to_the_end()
-            if not pump.queued:
-                pump.queued = True
-                queue.append(pump)
-        time_is_up = perf_counter() + PASS_SECONDS
+            reader, writer = pumps[fd]
+            if flags != writable:
+                reader.heard_at = now
+                if flags & ending:
+                    reader.read_to_the_end()
+                if not (reader.queued or reader.blocked):
+                    reader.queued = True
+                    queue.append(reader)
+            if writer.blocked and not writer.queued:
+                writer.queued = True
+                queue.append(writer)
         for turn in range(len(queue)):
             pump = queue.popleft()
             pump.queued = pump.work()

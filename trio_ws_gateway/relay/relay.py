@@ -9,6 +9,7 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import nullcontext
 from functools import partial
 
 import trio
@@ -116,7 +117,7 @@ class Relay:
                 write_timeout_seconds=terms.write_timeout_seconds,
                 first=first,
                 budget=budget,
-                reactor=terms.reactor,
+                driven=terms.reactor is not None,
             )
 
         first = ((opening, None), (from_client, budget))
@@ -168,7 +169,9 @@ class Relay:
             self.cause = self.cause or Cause.FAULT
 
     async def _forward(self) -> None:
-        with self._scope:
+        reactor = self._terms.reactor
+        driving = nullcontext() if reactor is None else reactor.driving(self.to_upstream, self.to_client)
+        with self._scope, driving:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
