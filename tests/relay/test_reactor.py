@@ -1,9 +1,9 @@
 """`Reactor` drives pumps, and nothing that happens to one session reaches another."""
 
 import random
-import select
 import socket
 import struct
+import sys
 from contextlib import ExitStack
 from typing import Self
 
@@ -212,6 +212,17 @@ async def test_a_flood_starves_nobody() -> None:
         quiet.close()
 
 
+# Bats back what comes out of either way into the other one, 50 times, never at once.
+PLAY = """
+import ast, select, socket, sys, time
+ends = [socket.socket(fileno=fd) for fd in ast.literal_eval(sys.argv[1])]
+for hears, says in 25 * [ends[:2], ends[2:]]:
+    select.select([hears], [], [], 10)
+    time.sleep(0.001)
+    says.send(hears.recv(100))
+"""
+
+
 async def test_an_answer_that_comes_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who is answered within a moment is served without a turn of Trio's loop, until the pass has had its time."""
     monkeypatch.setattr("trio_ws_gateway.relay.reactor.LINGER_SECONDS", 1.0)
@@ -224,13 +235,6 @@ async def test_an_answer_that_comes_soon(monkeypatch: pytest.MonkeyPatch) -> Non
         def before_io_wait(self, timeout: float) -> None:
             self.count += 1
 
-    def play(one: OneWay, other: OneWay) -> None:
-        """Bats back what comes out of either way into the other one, as some other process would."""
-        for way, back in 25 * [(one, other), (other, one)]:
-            select.select([way.receiver.sock], [], [], 10)
-            way.receiver.sock.recv(100)
-            back.sender.sock.send(ball)
-
     with Reactor() as reactor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
@@ -239,11 +243,16 @@ async def test_an_answer_that_comes_soon(monkeypatch: pytest.MonkeyPatch) -> Non
             nursery.start_soon(other.run)
             await wait_all_tasks_blocked()
             turns = Turns()
+            ends = [one.receiver, other.sender, other.receiver, one.sender]
+            descriptors = [end.sock.fileno() for end in ends]
+            player = await trio.lowlevel.open_process(
+                [sys.executable, "-c", PLAY, str(descriptors)], pass_fds=descriptors
+            )
             trio.lowlevel.add_instrument(turns)
             one.sender.sock.send(ball)
-            await trio.to_thread.run_sync(play, one, other)
-            assert turns.count < 25
+            assert await player.wait() == 0
             trio.lowlevel.remove_instrument(turns)
+            assert turns.count < 25
             nursery.cancel_scope.cancel()
         one.close()
         other.close()
