@@ -103,8 +103,8 @@ async def run(
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
             if reactor is not None:
                 root.start_soon(reactor.run)
-            if (budgets := services.budgets) is not None:
-                root.start_soon(_every, SWEEP_INTERVAL_SECONDS, lambda _late: budgets.sweep(trio.current_time()), log)
+            budgets = services.budgets
+            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, lambda _late: budgets.sweep(trio.current_time()), log)
             if keys is not None:
                 await root.start(keys.run)
             await root.start(upstreams.resolver.run)

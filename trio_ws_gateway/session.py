@@ -7,7 +7,7 @@ that tells the client. The session owns both sockets and closes them whatever ha
 
 import random
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -23,6 +23,7 @@ from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.credentials import Carrier, Credential, early_credential, late_cookie, without_token
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits.budgets import Budget, Budgets
+from trio_ws_gateway.limits.rates import Direction, Rates, Spender
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
@@ -59,7 +60,8 @@ class Services:
     routes: Routes
     terms: Terms
     metrics: Metrics
-    budgets: Budgets | None
+    budgets: Budgets
+    rates: Mapping[Direction, Rates]
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -160,11 +162,11 @@ class Session:
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
             beginning = _beginning(visitor, greeting, reader, subprotocol)
-        budget = self._budget()
+        budgets = self._budgets()
         dialled = await self._dial(beginning)
         if upstream_first:
             await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
-        return self._connect(beginning, dialled, budget)
+        return self._connect(beginning, dialled, budgets)
 
     def _admit(self, request: Request) -> Upgrade:
         """Cheap refusals, before any crypto."""
@@ -239,13 +241,15 @@ class Session:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
         self._refusal = partial(_websocket_refusal, self._ledger)
 
-    def _budget(self) -> Budget | None:
-        """What this client may send: by who it is, or by its address where nobody knows that."""
-        budgets, identity = self._services.budgets, self._ledger.identity
-        if budgets is None:
-            return None
+    def _budgets(self) -> Mapping[Direction, Budget | None]:
+        """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
+        services, identity = self._services, self._ledger.identity
         key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
-        return budgets.of(key, trio.current_time())
+        now = trio.current_time()
+        return {
+            direction: services.budgets.of(Spender(key, direction, rates), now)
+            for direction, rates in services.rates.items()
+        }
 
     async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:
         """Route, and reach the upstream. A client that leaves meanwhile ends the dial."""
@@ -259,14 +263,17 @@ class Session:
 
         return await self._client.unless_it_leaves(reach, "while its upstream was dialled")
 
-    def _connect(self, beginning: Beginning, dialled: Dialled[Accepted], budget: Budget | None) -> Relay:
+    def _connect(
+        self, beginning: Beginning, dialled: Dialled[Accepted], budgets: Mapping[Direction, Budget | None]
+    ) -> Relay:
         greeting = self._ledger.greeting = beginning.greeting.without_secrets()
         relay = Relay(
             self._client.sock,
             dialled.sock,
             greeting,
             self._services.terms,
-            budget=budget,
+            budget=budgets[Direction.FROM_CLIENT],
+            budget_to_client=budgets[Direction.TO_CLIENT],
             opening=beginning.opening,
             from_client=beginning.ahead + self._client.take_ahead(),
             from_upstream=dialled.rest,

@@ -19,6 +19,8 @@ from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.limits.purses import Common, budget
+from trio_ws_gateway.limits.rates import Direction, Rate, Rates
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
@@ -139,9 +141,12 @@ def services(
             control_timeout_seconds=settings.ws_control_timeout_seconds,
             close_timeout_seconds=settings.ws_close_timeout_seconds,
             max_message_bytes=settings.ws_max_message_bytes or NO_LIMIT,
+            max_message_bytes_to_client=settings.ws_max_message_bytes_to_client or NO_LIMIT,
+            max_fragments=settings.ws_max_fragments or NO_LIMIT,
         ),
         metrics=metrics,
         budgets=_budgets(settings),
+        rates=_rates(settings),
         log=log,
     )
 
@@ -205,6 +210,22 @@ def _probing_connect(settings: Settings, subprotocol: str | None) -> Connect:
         return connect
 
 
-def _budgets(settings: Settings) -> Budgets | None:
-    rate, burst = settings.rate_limit_per_second, settings.rate_limit_burst
-    return None if rate is None or burst is None else Budgets(rate=rate, burst=burst)
+def _budgets(settings: Settings) -> Budgets:
+    total = Rates(messages=_rate(settings, "rate_limit_total"), bytes=_rate(settings, "rate_limit_total_bytes"))
+    return Budgets(partial(budget, Common.of(total)))
+
+
+def _rates(settings: Settings) -> Mapping[Direction, Rates]:
+    names = {Direction.FROM_CLIENT: "rate_limit", Direction.TO_CLIENT: "rate_limit_to_client"}
+    return {
+        direction: Rates(messages=_rate(settings, name), bytes=_rate(settings, f"{name}_bytes"))
+        for direction, name in names.items()
+    }
+
+
+def _rate(settings: Settings, name: str) -> Rate | None:
+    """The limit that three settings make, by what they begin with."""
+    per_second, burst = getattr(settings, f"{name}_per_second"), getattr(settings, f"{name}_burst")
+    if per_second is None or burst is None:
+        return None
+    return Rate(per_second, burst, pauses=getattr(settings, f"{name}_exceeded") == "pause")

@@ -1,54 +1,103 @@
 """`Budgets` gives an identity one budget, and forgets it when it is as good as new."""
 
 import gc
+from collections.abc import Hashable
+from functools import partial
 
 from trio_ws_gateway.limits.budgets import Budget, Budgets
+from trio_ws_gateway.limits.purses import Common
+from trio_ws_gateway.limits.purses import budget as made
+from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.wire.frames import PING, TEXT, Found, FrameScanner, build_frame
+
+
+def budget(*, burst: int) -> Budget:
+    """Of messages, with one a second."""
+    return made(Common.of(Rates()), spender("robot", burst), 0.0)
+
+
+def spender(name: Hashable, burst: int) -> Spender:
+    return Spender(name, Direction.FROM_CLIENT, Rates(messages=Rate(1, burst)))
+
+
+def spend(budget: Budget | None, *, messages: int = 0, extras: int = 0, now: float = 0.0) -> tuple[int, int]:
+    """Let as much pass as is asked for and there is; how much that was."""
+    scanner = FrameScanner(masked=True)
+    assert budget
+    budget.open(scanner, now)
+    scanner.messages = min(messages, scanner.message_ceiling)
+    scanner.extras = min(extras, scanner.extra_ceiling)
+    budget.settle(scanner)
+    return scanner.messages, scanner.extras
 
 
 def test_one_budget_an_identity() -> None:
     """All who ask for an identity get the same budget; another identity has its own."""
-    budgets = Budgets(rate=1, burst=2)
-    robot = budgets.of(("issuer", "robot"), 0.0)
-    assert budgets.of(("issuer", "robot"), 1.0) is robot
-    assert budgets.of(("other issuer", "robot"), 1.0) is not robot
+    budgets = Budgets(partial(made, Common.of(Rates())))
+    robot = budgets.of(spender(("issuer", "robot"), 2), 0.0)
+    assert robot
+    assert budgets.of(spender(("issuer", "robot"), 2), 1.0) is robot
+    assert budgets.of(spender(("other issuer", "robot"), 2), 1.0) is not robot
+
+
+def test_no_limit() -> None:
+    """Where nothing is limited there is no budget, unless all clients share one."""
+    free = Spender("robot", Direction.FROM_CLIENT, Rates())
+    assert Budgets(partial(made, Common.of(Rates()))).of(free, 0.0) is None
+    assert Budgets(partial(made, Common.of(Rates(messages=Rate(1, 2))))).of(free, 0.0)
 
 
 def test_reconnecting_gives_no_new_burst() -> None:
     """A budget that was spent outlives its sessions."""
-    budgets = Budgets(rate=1, burst=2)
-    budgets.of("robot", 0.0).messages.take(2, 0.0)
+    budgets = Budgets(partial(made, Common.of(Rates())))
+    assert spend(budgets.of(spender("robot", 2), 0.0), messages=2) == (2, 0)
     gc.collect()
     budgets.sweep(1.0)
-    assert budgets.of("robot", 1.0).messages.available(1.0) == 1
+    assert spend(budgets.of(spender("robot", 2), 1.0), messages=9, now=1.0) == (1, 0)
 
 
 def test_around_a_scan() -> None:
     """No more passes than there is, of messages and of frames that begin none, and what has passed is spent."""
-    budget = Budget(rate=1, burst=2, now=0.0)
+    mine = budget(burst=2)
     wire = (build_frame(TEXT, b"", masked=True) + 12 * build_frame(PING, b"", masked=True)) * 3
     scanner = FrameScanner(masked=True)
-    budget.open(scanner, 0.0)
+    mine.open(scanner, 0.0)
     passed = scanner.scan(memoryview(wire), len(wire))
-    budget.settle(scanner)
+    mine.settle(scanner)
     assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 20)
-    assert (budget.messages.available(0.0), budget.frames.available(0.0)) == (0, 0)
-    budget.open(scanner, 0.2)
+    assert spend(mine, messages=1, extras=1) == (0, 0)
+    mine.open(scanner, 0.2)
     scanner.scan(memoryview(wire)[passed:], len(wire) - passed)
-    budget.settle(scanner)
+    mine.settle(scanner)
     assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 22)
 
 
 def test_is_forgotten_when_full() -> None:
     """A budget that nobody holds is forgotten once it is full again, its frames' too."""
-    budgets = Budgets(rate=1, burst=2)
-    budgets.of("robot", 0.0).messages.take(2, 0.0)
-    budgets.of("pinger", 0.0).frames.take(20, 0.0)
-    held = budgets.of("held", 0.0)
+    budgets = Budgets(partial(made, Common.of(Rates())))
+    spend(budgets.of(spender("robot", 2), 0.0), messages=2)
+    spend(budgets.of(spender("pinger", 2), 0.0), extras=20)
+    held = budgets.of(spender("held", 2), 0.0)
     budgets.sweep(1.5)
     gc.collect()
     assert len(budgets) == 3
     budgets.sweep(2.0)
     gc.collect()
     assert len(budgets) == 1
-    assert budgets.of("held", 2.0) is held
+    assert budgets.of(spender("held", 2), 2.0) is held
+
+
+def test_bytes() -> None:
+    """As many bytes are asked for as there are; one more where the next would be refused, and then nothing is taken."""
+    for pauses, most in ((True, 10), (False, 11)):
+        rates = Rates(bytes=Rate(1, 10, pauses=pauses))
+        mine = made(Common.of(Rates()), Spender("robot", Direction.FROM_CLIENT, rates), 0.0)
+        assert mine.counts_bytes
+        assert mine.waits is pauses
+        assert mine.bytes_to_ask_for(4, 0.0) == 4
+        assert mine.bytes_to_ask_for(100, 0.0) == most
+        assert not mine.spend_bytes(11, 0.0)
+        assert mine.spend_bytes(10, 0.0)
+        assert mine.bytes_to_ask_for(100, 0.0) == most - 10
+        assert mine.lacking(0.0)
+        assert not mine.lacking(1.0)

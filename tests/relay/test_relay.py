@@ -19,6 +19,8 @@ from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.limits.budgets import Budget
+from trio_ws_gateway.limits.purses import Common, budget
+from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
@@ -33,6 +35,7 @@ from trio_ws_gateway.wire.frames import (
     PING,
     PONG,
     TEXT,
+    FrameScanner,
     build_frame,
     close_frame,
 )
@@ -74,6 +77,7 @@ async def relaying(
     greeting: Greeting | None = None,
     *,
     budget: Budget | None = None,
+    budget_to_client: Budget | None = None,
     opening: bytes = b"",
     from_client: bytes = b"",
     from_upstream: bytes = b"",
@@ -91,6 +95,7 @@ async def relaying(
         greeting or RawGreeting(),
         evolve(terms, reactor=reactor),
         budget=budget,
+        budget_to_client=budget_to_client,
         opening=opening,
         from_client=from_client,
         from_upstream=from_upstream,
@@ -457,9 +462,21 @@ class TestIllegal:
             ends.upstream.end_stream()
         assert ends.relay.cause is Cause.MESSAGE_TOO_BIG
 
+    async def test_too_many_fragments(self) -> None:
+        """Neither may a message come in more fragments than are allowed; the one too many is not begun."""
+        async with relaying(evolve(TERMS, max_fragments=3)) as ends:
+            for number in range(4):
+                await ends.client.say(CONTINUATION if number else TEXT, b"f", fin=False)
+            for number in range(3):
+                assert await ends.upstream.hear() == (CONTINUATION if number else TEXT, False, b"f")
+            assert await ends.client.hear_close() == (1009, "Message too big")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert (ends.relay.cause, ends.relay.detail) == (Cause.MESSAGE_TOO_BIG, "a message of 4 fragments")
+
     async def test_upstream_message_too_big(self) -> None:
-        """The same the other way round."""
-        async with relaying(evolve(TERMS, max_message_bytes=10)) as ends:
+        """The same the other way round, with a limit of its own."""
+        async with relaying(evolve(TERMS, max_message_bytes=1000, max_message_bytes_to_client=10)) as ends:
             await ends.upstream.say(TEXT, bytes(11))
             assert await ends.client.hear_close() == (1001, "Upstream message too big")
             ends.client.end_stream()
@@ -468,12 +485,27 @@ class TestIllegal:
         assert ends.relay.cause is Cause.UPSTREAM_MESSAGE_TOO_BIG
 
 
+def made(
+    *, messages: Rate | None = None, bytes: Rate | None = None, direction: Direction = Direction.FROM_CLIENT
+) -> Budget:
+    """A full budget of those rates."""
+    spender = Spender("robot", direction, Rates(messages=messages, bytes=bytes))
+    return budget(Common.of(Rates()), spender, trio.current_time())
+
+
+def spend_message(budget: Budget) -> None:
+    scanner = FrameScanner(masked=True)
+    budget.open(scanner, trio.current_time())
+    scanner.messages += 1
+    budget.settle(scanner)
+
+
 class TestBudget:
     """The clock of these budgets hardly refills: what counts is what they begin with."""
 
     @staticmethod
     def budget(burst: int) -> Budget:
-        return Budget(rate=0.001, burst=burst, now=trio.current_time())
+        return made(messages=Rate(0.001, burst))
 
     async def test_exactly_what_is_granted(self) -> None:
         """What the budget grants passes to the last message, the next is never begun, and the client hears why."""
@@ -538,6 +570,118 @@ class TestBudget:
             ends.client.end_stream()
             ends.upstream.end_stream()
 
+    async def test_a_pause_loses_nothing(self) -> None:
+        """Beyond a limit that pauses the client is not read until tokens return; then everything passes, in order."""
+        sent = [b"%d" % number for number in range(30)]
+        began_at = trio.current_time()
+        async with relaying(budget=made(messages=Rate(200, 5, pauses=True))) as ends:
+            await ends.client.send(b"".join(build_frame(TEXT, each, masked=True) for each in sent))
+            for each in sent:
+                assert await ends.upstream.hear() == (TEXT, True, each)
+            assert trio.current_time() - began_at >= 25 / 200
+            await ends.client.say(TEXT, b"after")
+            assert await ends.upstream.hear() == (TEXT, True, b"after")
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.CLIENT_LOST
+
+    async def test_a_pause_in_what_was_sent_ahead(self) -> None:
+        """The same holds for what the client had sent before there was a relay, however much it is."""
+        message = build_frame(BINARY, bytes(1000), masked=True)
+        async with relaying(budget=made(messages=Rate(1000, 5, pauses=True)), from_client=message * 60) as ends:
+            await ends.client.send(message * 5)
+            for _ in range(65):
+                assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+            ends.client.end_stream()
+
+    async def test_who_is_paused_is_not_idle(self) -> None:
+        """A client that is not read because of its limit is not silent."""
+        pace = Pace(ping_seconds=math.inf, idle_seconds=0.2)
+        terms = evolve(TERMS, pace=pace)
+        async with relaying(terms, budget=made(messages=Rate(2, 1, pauses=True))) as ends:
+            await ends.client.send(build_frame(TEXT, b"m", masked=True) * 2)
+            assert await ends.upstream.hear() == (TEXT, True, b"m")
+            async with trio.open_nursery() as nursery:
+
+                async def stay_alive() -> None:
+                    while True:
+                        await ends.upstream.say(TEXT, b"alive")
+                        await trio.sleep(0.05)
+
+                nursery.start_soon(stay_alive)
+                assert await ends.upstream.hear() == (TEXT, True, b"m")
+                nursery.cancel_scope.cancel()
+            ends.client.end_stream()
+        assert ends.relay.cause is Cause.CLIENT_LOST
+
+    async def test_our_words_during_a_pause(self) -> None:
+        """A ping of ours reaches the upstream of a client that is paused, and so does the end of the session."""
+        async with relaying(budget=made(messages=Rate(0.001, 1, pauses=True))) as ends:
+            await ends.client.send(build_frame(TEXT, b"m", masked=True) * 300)
+            assert await ends.upstream.hear() == (TEXT, True, b"m")
+            await wait_all_tasks_blocked()
+            ends.relay.upstream.ping()
+            assert (await ends.upstream.hear())[0] == PING
+            ends.relay.end(Cause.DRAINING)
+            assert (await ends.upstream.hear_close())[0] == 1001
+            assert (await ends.client.hear_close())[0] == 1012
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert ends.relay.fault is None
+
+    @pytest.mark.parametrize("pauses", [False, True])
+    async def test_bytes(self, pauses: bool) -> None:
+        """Bytes are limited too: no more pass than burst and rate allow, and then the client waits, or is refused."""
+        message = build_frame(BINARY, bytes(1000), masked=True)
+        rate = Rate(50_000 if pauses else 0.001, 3 * len(message), pauses=pauses)
+        began_at = trio.current_time()
+        async with relaying(budget=made(bytes=rate)) as ends:
+            for _ in range(3):
+                await ends.client.send(message)
+                assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+            if pauses:
+                await ends.client.send(message * 9)
+                for _ in range(9):
+                    assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+                assert trio.current_time() - began_at >= 9 * len(message) / 50_000
+            else:
+                await ends.client.say(TEXT, b"")
+                assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+                assert (await ends.upstream.hear_close())[0] == 1001
+                ends.upstream.end_stream()
+            ends.client.end_stream()
+        assert ends.relay.cause is (Cause.CLIENT_LOST if pauses else Cause.RATE_LIMITED)
+
+    @pytest.mark.parametrize("pauses", [False, True])
+    async def test_to_the_client(self, pauses: bool) -> None:
+        """What an upstream sends has limits of its own: it is slowed down, or the session ends."""
+        rate = Rate(100 if pauses else 0.001, 2, pauses=pauses)
+        async with relaying(budget_to_client=made(messages=rate, direction=Direction.TO_CLIENT)) as ends:
+            await ends.upstream.send(build_frame(TEXT, b"m", masked=False) * 6)
+            for _ in range(6 if pauses else 2):
+                assert await ends.client.hear() == (TEXT, True, b"m")
+            if not pauses:
+                assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+                ends.upstream.end_stream()
+            ends.client.end_stream()
+        assert ends.relay.cause is (Cause.CLIENT_LOST if pauses else Cause.RATE_LIMITED)
+
+    async def test_everybody_together(self) -> None:
+        """What all clients share is spent by any of them, whatever each has left of its own."""
+        common = Common.of(Rates(messages=Rate(0.001, 3)))
+
+        def of(identity: str) -> Budget:
+            spender = Spender(identity, Direction.FROM_CLIENT, Rates(messages=Rate(1000, 1000)))
+            return budget(common, spender, trio.current_time())
+
+        async with relaying(budget=of("one")) as one, relaying(budget=of("other")) as other:
+            for _ in range(3):
+                await one.client.say(TEXT, b"m")
+                await one.upstream.hear()
+            await other.client.say(TEXT, b"m")
+            assert await other.client.hear_close() == (1008, "Rate limit exceeded")
+            for peer in (one.client, other.client, other.upstream):
+                peer.end_stream()
+
     async def test_mqtt_5_hears_it_first(self) -> None:
         """An MQTT 5 client hears DISCONNECT 0x96."""
         async with relaying(greeting=mqtt(5), budget=self.budget(1)) as ends:
@@ -564,7 +708,8 @@ class TestBudget:
             for number in range(count)
         )
         budget = self.budget(max(1, burst))
-        budget.messages.take(0 if burst else 1, trio.current_time())
+        if not burst:
+            spend_message(budget)
         async with relaying(budget=budget) as ends:
             rest = wire
             for size in itertools.cycle(sizes):

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
-from trio_ws_gateway.config.settings import Settings, rows
+from trio_ws_gateway.config.settings import RATE_LIMITS, Settings, rows
 
 MEANINGLESS = {
     "INGRESS_HOST": "the ingress knows its own name",
@@ -39,12 +39,14 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
             "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
             f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
         )
-    if settings.rate_limit_burst is not None and settings.rate_limit_per_second is None:
-        yield Contradiction(
-            ("RATE_LIMIT_BURST", "RATE_LIMIT_PER_SECOND"),
-            "is set, but RATE_LIMIT_PER_SECOND is not: nothing would refill the bucket",
-            "set together with RATE_LIMIT_PER_SECOND, or not at all",
-        )
+    for name in RATE_LIMITS:
+        per_second, burst = f"{name}_PER_SECOND", f"{name}_BURST"
+        if getattr(settings, burst.lower()) is not None and getattr(settings, per_second.lower()) is None:
+            yield Contradiction(
+                (burst, per_second),
+                f"is set, but {per_second} is not: nothing would refill the bucket",
+                f"set together with {per_second}, or not at all",
+            )
     if settings.ready_needs_upstreams and settings.cb_healthcheck_interval_seconds == 0:
         yield Contradiction(
             ("READY_NEEDS_UPSTREAMS", "CB_HEALTHCHECK_INTERVAL_SECONDS"),

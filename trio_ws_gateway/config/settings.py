@@ -18,6 +18,21 @@ from trio_ws_gateway.config.kinds import choice
 from trio_ws_gateway.config.table import Row, derived, setting
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
 
+BEYOND_A_RATE = choice("close", "pause")
+RATE_LIMITS = (
+    "RATE_LIMIT",
+    "RATE_LIMIT_BYTES",
+    "RATE_LIMIT_TO_CLIENT",
+    "RATE_LIMIT_TO_CLIENT_BYTES",
+    "RATE_LIMIT_TOTAL",
+    "RATE_LIMIT_TOTAL_BYTES",
+)
+"""What the limits on rates are called; each is three settings."""
+
+
+def three_seconds_of(per_second: float | None) -> int | None:
+    return None if per_second is None else max(1, ceil(3 * per_second))
+
 
 @frozen(kw_only=True)
 class Settings:
@@ -128,6 +143,15 @@ class Settings:
         kinds.BYTES,
         "The size of any message at most, refused as soon as a header announces more; 0: no limit.",
     )
+    ws_max_message_bytes_to_client: int = derived(
+        "WS_MAX_MESSAGE_BYTES",
+        lambda settings: settings.ws_max_message_bytes,
+        kinds.BYTES,
+        "The same for what an upstream sends.",
+    )
+    ws_max_fragments: int = setting(
+        "16384", kinds.COUNT, "Frames that one message may come in at most, from either side; 0: no limit."
+    )
     ws_first_message_max_bytes: int = derived(
         "65536, or WS_MAX_MESSAGE_BYTES where that is less",
         lambda settings: min(65536, settings.ws_max_message_bytes or 65536),
@@ -141,11 +165,92 @@ class Settings:
     )
     rate_limit_burst: int | None = derived(
         "three seconds' worth of RATE_LIMIT_PER_SECOND",
-        lambda settings: (
-            None if settings.rate_limit_per_second is None else max(1, ceil(3 * settings.rate_limit_per_second))
-        ),
+        lambda settings: three_seconds_of(settings.rate_limit_per_second),
         kinds.POSITIVE_COUNT,
         "Messages that an identity may send at once.",
+    )
+    rate_limit_exceeded: str = setting(
+        "close", BEYOND_A_RATE, "Beyond RATE_LIMIT_PER_SECOND: `close` the session, or `pause` reading."
+    )
+    rate_limit_bytes_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Bytes that an identity may send per second, over all its sessions; unset: no limit.",
+    )
+    rate_limit_bytes_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_BYTES_PER_SECOND",
+        lambda settings: three_seconds_of(settings.rate_limit_bytes_per_second),
+        kinds.POSITIVE_COUNT,
+        "Bytes that an identity may send at once.",
+    )
+    rate_limit_bytes_exceeded: str = setting(
+        "pause",
+        BEYOND_A_RATE,
+        "What happens beyond RATE_LIMIT_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
+    )
+    rate_limit_to_client_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Messages that an identity may be sent per second, over all its sessions; unset: no limit.",
+    )
+    rate_limit_to_client_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_TO_CLIENT_PER_SECOND",
+        lambda settings: three_seconds_of(settings.rate_limit_to_client_per_second),
+        kinds.POSITIVE_COUNT,
+        "Messages that an identity may be sent at once.",
+    )
+    rate_limit_to_client_exceeded: str = setting(
+        "pause",
+        BEYOND_A_RATE,
+        "What happens beyond RATE_LIMIT_TO_CLIENT_PER_SECOND: `close` the session, or `pause` reading.",
+    )
+    rate_limit_to_client_bytes_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Bytes that an identity may be sent per second, over all its sessions; unset: no limit.",
+    )
+    rate_limit_to_client_bytes_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_TO_CLIENT_BYTES_PER_SECOND",
+        lambda settings: three_seconds_of(settings.rate_limit_to_client_bytes_per_second),
+        kinds.POSITIVE_COUNT,
+        "Bytes that an identity may be sent at once.",
+    )
+    rate_limit_to_client_bytes_exceeded: str = setting(
+        "pause",
+        BEYOND_A_RATE,
+        "What happens beyond RATE_LIMIT_TO_CLIENT_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
+    )
+    rate_limit_total_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Messages that all clients of a process may send together per second; unset: no limit.",
+    )
+    rate_limit_total_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_TOTAL_PER_SECOND",
+        lambda settings: three_seconds_of(settings.rate_limit_total_per_second),
+        kinds.POSITIVE_COUNT,
+        "Messages that all clients of a process may send together at once.",
+    )
+    rate_limit_total_exceeded: str = setting(
+        "pause",
+        BEYOND_A_RATE,
+        "What happens beyond RATE_LIMIT_TOTAL_PER_SECOND: `close` the session, or `pause` reading.",
+    )
+    rate_limit_total_bytes_per_second: float | None = setting(
+        None,
+        kinds.RATE,
+        "Bytes that all clients of a process may send together per second; unset: no limit.",
+    )
+    rate_limit_total_bytes_burst: int | None = derived(
+        "three seconds' worth of RATE_LIMIT_TOTAL_BYTES_PER_SECOND",
+        lambda settings: three_seconds_of(settings.rate_limit_total_bytes_per_second),
+        kinds.POSITIVE_COUNT,
+        "Bytes that all clients of a process may send together at once.",
+    )
+    rate_limit_total_bytes_exceeded: str = setting(
+        "pause",
+        BEYOND_A_RATE,
+        "What happens beyond RATE_LIMIT_TOTAL_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
     )
     redis_url: str | None = setting(
         None,

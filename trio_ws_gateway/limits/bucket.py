@@ -36,5 +36,11 @@ class TokenBucket:
         self.spend(granted)
         return granted
 
+    def seconds_until_next(self, now: float) -> float:
+        """How long until there is a token, 0 where there is one."""
+        if self.available(now):
+            return 0.0
+        return max(0.0, self._full_at + (self._taken - self.capacity + 1) / self.rate - now)
+
     def is_full(self, now: float) -> bool:
         return self.available(now) == self.capacity

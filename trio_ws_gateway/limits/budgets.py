@@ -1,67 +1,150 @@
-"""What an identity may send: one budget for all of its sessions in this process. Pure.
+"""What an identity may send, or be sent: one budget for all of its sessions in this process. Pure.
 
-A budget outlives its sessions until it is full again: who reconnects gets no new burst.
+A budget is made of purses: a bucket, and what happens where it is empty. It outlives its sessions
+until it is full again: who reconnects gets no new burst.
 """
 
-from collections.abc import Hashable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 from weakref import WeakValueDictionary
 
-from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.wire.frames import FrameScanner
+from attrs import frozen
+
+from trio_ws_gateway.limits.rates import Spender
+from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 
 # Pings, empty fragments and the like are no messages, and must be no way around the limit on them.
 FRAMES_PER_MESSAGE = 10
 
 
-class Budget:
-    """Messages, and the frames that begin none: control frames and further fragments.
+class Bucket(Protocol):
+    """Where tokens come from: here (``bucket``, ``window``) or shared by all gateways (``shared``)."""
 
-    Around each scan of what a session of that identity sends stand ``open`` and, in the same moment, ``settle``.
+    def available(self, now: float) -> int:
+        """How many tokens may be spent now."""
+
+    def spend(self, tokens: int) -> None:
+        """Take tokens that ``available`` said are there, in the same moment."""
+
+    def is_full(self, now: float) -> bool:
+        """Nothing is lost by forgetting it."""
+
+
+@frozen(eq=False)
+class Purse:
+    """``wait``: sleeps until there may be more; ``False``, or no ``wait`` at all: whoever wants more is refused."""
+
+    bucket: Bucket
+    wait: Callable[[], Awaitable[bool]] | None = None
+
+
+class Budget:
+    """Messages; frames that begin none (control frames, further fragments); and bytes.
+
+    Around each scan of what passes stand ``open`` and, in the same moment, ``settle``; around each read
+    ``bytes_to_ask_for`` and ``spend_bytes``. ``own``: the purses of nobody else, for all others are of everybody.
+    ``counts_bytes``: whether bytes are limited at all. ``waits``: whether any purse is worth waiting for.
     """
 
-    __slots__ = ("__weakref__", "_extras_before", "_messages_before", "frames", "messages")
+    __slots__ = (
+        "__weakref__",
+        "_bytes",
+        "_extras_before",
+        "_frames",
+        "_messages",
+        "_messages_before",
+        "_own",
+        "_purses",
+        "counts_bytes",
+        "waits",
+    )
 
-    def __init__(self, *, rate: float, burst: int, now: float) -> None:
-        self.messages = TokenBucket(rate=rate, capacity=burst, now=now)
-        self.frames = TokenBucket(rate=rate * FRAMES_PER_MESSAGE, capacity=burst * FRAMES_PER_MESSAGE, now=now)
+    def __init__(
+        self,
+        *,
+        messages: Sequence[Purse] = (),
+        frames: Sequence[Purse] = (),
+        bytes: Sequence[Purse] = (),
+        own: Iterable[Purse] = (),
+    ) -> None:
+        self._messages = tuple(purse.bucket for purse in messages)
+        self._frames = tuple(purse.bucket for purse in frames)
+        self._bytes = tuple(bytes)
+        self._purses = (*messages, *frames, *bytes)
+        self._own = tuple(own)
         self._messages_before = self._extras_before = 0
+        self.counts_bytes = bool(bytes)
+        self.waits = any(purse.wait is not None for purse in self._purses)
+
+    def __bool__(self) -> bool:
+        return bool(self._purses)
 
     def open(self, scanner: FrameScanner, now: float) -> None:
         """Let the scanner pass no more than there is."""
-        self._messages_before, self._extras_before = scanner.messages, scanner.extras
-        scanner.message_ceiling = scanner.messages + self.messages.available(now)
-        scanner.extra_ceiling = scanner.extras + self.frames.available(now)
+        messages = extras = NO_LIMIT
+        for bucket in self._messages:
+            if (left := bucket.available(now)) < messages:
+                messages = left
+        for bucket in self._frames:
+            if (left := bucket.available(now)) < extras:
+                extras = left
+        self._messages_before = before = scanner.messages
+        scanner.message_ceiling = before + messages
+        self._extras_before = before = scanner.extras
+        scanner.extra_ceiling = before + extras
 
     def settle(self, scanner: FrameScanner) -> None:
         """Take what it has let pass."""
-        self.messages.spend(scanner.messages - self._messages_before)
-        if scanner.extras != self._extras_before:
-            self.frames.spend(scanner.extras - self._extras_before)
+        if passed := scanner.messages - self._messages_before:
+            for bucket in self._messages:
+                bucket.spend(passed)
+        if passed := scanner.extras - self._extras_before:
+            for bucket in self._frames:
+                bucket.spend(passed)
+
+    def bytes_to_ask_for(self, most: int, now: float) -> int:
+        """How many to read: what there is, and one more where the next one is refused and not waited for."""
+        for purse in self._bytes:
+            most = min(most, purse.bucket.available(now) + (purse.wait is None))
+        return most
+
+    def spend_bytes(self, count: int, now: float) -> bool:
+        """Take so many; ``False``, and nothing is taken: there are not as many."""
+        if any(purse.bucket.available(now) < count for purse in self._bytes):
+            return False
+        for purse in self._bytes:
+            purse.bucket.spend(count)
+        return True
+
+    def lacking(self, now: float) -> Purse | None:
+        """A purse that is empty."""
+        return next((purse for purse in self._purses if purse.bucket.available(now) <= 0), None)
 
     def is_full(self, now: float) -> bool:
-        return self.messages.is_full(now) and self.frames.is_full(now)
+        return all(purse.bucket.is_full(now) for purse in self._own)
 
 
 class Budgets:
-    """The budgets of all identities. ``rate``: messages per second; ``burst``: messages at once."""
+    """The budgets of all spenders. ``make``: a full one for a spender that has none, at a time in seconds."""
 
-    def __init__(self, *, rate: float, burst: int) -> None:
-        self._rate = rate
-        self._burst = burst
-        self._known: WeakValueDictionary[Hashable, Budget] = WeakValueDictionary()  # while a session holds it
-        self._spent: dict[Hashable, Budget] = {}  # and as long as it is not full
+    def __init__(self, make: Callable[[Spender, float], Budget]) -> None:
+        self._make = make
+        self._known: WeakValueDictionary[Spender, Budget] = WeakValueDictionary()  # while a session holds it
+        self._spent: dict[Spender, Budget] = {}  # and as long as it is not full
 
-    def of(self, identity: Hashable, now: float) -> Budget:
-        """The budget of that identity: the same one for all who ask."""
-        budget = self._known.get(identity)
+    def of(self, spender: Spender, now: float) -> Budget | None:
+        """The budget of that spender: the same one for all who ask. ``None``: there is no limit."""
+        budget = self._known.get(spender)
         if budget is None:
-            budget = self._known[identity] = Budget(rate=self._rate, burst=self._burst, now=now)
-            self._spent[identity] = budget
+            budget = self._make(spender, now)
+            if not budget:
+                return None
+            self._known[spender] = self._spent[spender] = budget
         return budget
 
     def sweep(self, now: float) -> None:
         """Forget the budgets that are as good as new. To be called now and then."""
-        self._spent = {identity: budget for identity, budget in self._known.items() if not budget.is_full(now)}
+        self._spent = {spender: budget for spender, budget in self._known.items() if not budget.is_full(now)}
 
     def __len__(self) -> int:
         return len(self._known)

@@ -42,6 +42,8 @@ async def hear_out(pump: Pump) -> None:
     """Read the pump's source on, forwarding nothing: to its Close, its end of stream, or the caller's deadline."""
     pump.scanner.own_ping = None
     pump.scanner.lift_ceilings()
+    if pump.ended is None:
+        pump.scan_again(None, forward=False)
     while pump.ended not in HEARD_OUT:
         if pump.ended in OUT_OF_STEP:
             await linger(pump.source)

@@ -38,10 +38,11 @@ class Need(Enum):
     READABLE = "the source is drained; wait until it is readable"
     TURN = "the budget ran out; let others run, then go on"
     ROOM = "the target takes no more; wait until it does"
+    TOKENS = "the budget is spent; wait until there is more, or end"
     END = "this direction has ended; `ended` says how"
 
 
-READABLE, TURN, ROOM, END = Need  # to look a member up in its class costs 0.1 us
+READABLE, TURN, ROOM, TOKENS, END = Need  # to look a member up in its class costs 0.1 us
 
 
 class Ended(Enum):
@@ -79,8 +80,10 @@ class Pump:
     """
 
     __slots__ = (
+        "_broke",
         "_budget",
         "_buffer",
+        "_byte_budget",
         "_driven",
         "_first",
         "_frames",
@@ -126,6 +129,8 @@ class Pump:
         self._write_timeout = write_timeout_seconds
         self._first = list(first)
         self._budget = budget
+        self._byte_budget = budget if budget is not None and budget.counts_bytes else None
+        self._broke = False  # the budget is spent; what was read and may not pass yet is kept
         self._kept = b""
         self._unsent = memoryview(b"")
         self._inserts = b""
@@ -143,31 +148,41 @@ class Pump:
         return self.scanner.messages
 
     @property
+    def reads(self) -> bool:
+        """It hears its source: neither is its target blocked nor its budget spent."""
+        return not (self.blocked or self._broke)
+
+    @property
     def has_room(self) -> bool:
         """The target is there and has taken all that it was sent."""
         return not self.blocked and self.ended is not Ended.TARGET_LOST
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
-        if self._unsent:
-            if not self._send_rest():
-                return ROOM
-            if self.ended is not None:
-                return END
-        reads = READS_PER_STEP
+        if self._unsent and not self._send_rest():
+            return ROOM
+        if self._broke:
+            self.scan_again(self._budget)
+        if self._unsent or self._broke or self.ended is not None:
+            return self._stopped_by()
+        reads, byte_budget = READS_PER_STEP, self._byte_budget
         while reads:
             asked = self._read_bytes
+            if byte_budget is not None and (asked := byte_budget.bytes_to_ask_for(asked, self.heard_at)) <= 0:
+                self._broke = True
+                return TOKENS
             try:
                 size = self.receive(asked)
             except WOULD_BLOCK:
                 return READABLE
-            self.pass_on(size, self._budget)
-            if self._unsent:
-                return ROOM
-            if self.ended is not None:
+            if byte_budget is not None and not byte_budget.spend_bytes(size, self.heard_at):
+                self.ended, self.scanner.detail = Ended.TOO_MANY, "bytes"
                 return END
+            self.pass_on(size, self._budget)
+            if self._unsent or self._broke or self.ended is not None:
+                return self._stopped_by()
             if size < SMALL_READ_BYTES:
-                if not self._until_empty:
+                if size < asked and not self._until_empty:
                     return READABLE
             elif self._resize_reads():
                 return TURN
@@ -175,6 +190,9 @@ class Pump:
                 return READABLE
             reads -= 1
         return TURN
+
+    def _stopped_by(self) -> Need:
+        return ROOM if self._unsent else END if self.ended is not None else TOKENS
 
     def _resize_reads(self) -> bool:
         """Let the next read be as large as this one was cheap; whether it held many frames."""
@@ -216,7 +234,7 @@ class Pump:
         except Exception as fault:  # the owner's session ends with it, and no other
             self._wake_owner(fault)
             return False
-        if need is END:
+        if need is END or need is TOKENS:
             self._wake_owner()
         return need is TURN
 
@@ -225,6 +243,8 @@ class Pump:
         if need is TURN:
             await trio.lowlevel.checkpoint()
             self.heard_at = trio.current_time()
+        elif need is TOKENS:
+            await self._earn(self._budget)
         elif need is not END:
             with trio.CancelScope(deadline=self._patience_ends_at()) as self._patience:
                 if self._driven:
@@ -237,6 +257,14 @@ class Pump:
                     self.heard_at = trio.current_time()
             if self._patience.cancelled_caught and trio.current_time() >= self._patience.deadline:
                 self.ended = Ended.TARGET_STUCK
+
+    async def _earn(self, budget: Budget | None) -> None:
+        """Wait until the budget has more, or end where it will not."""
+        await trio.lowlevel.checkpoint()
+        lacking = None if budget is None else budget.lacking(trio.current_time())
+        if lacking is not None and not (lacking.wait is not None and await lacking.wait()):
+            self.ended = Ended.TOO_MANY
+        self.heard_at = trio.current_time()  # who was not read was not silent
 
     def _patience_ends_at(self) -> float:
         return trio.current_time() + self._write_timeout if self.blocked else math.inf
@@ -261,6 +289,10 @@ class Pump:
             self.bytes += len(piece)
             self.pass_on(len(piece), budget)
             await self.flush()
+            while self._broke and self.ended is None:
+                await self._earn(budget)
+                self.scan_again(budget)
+                await self.flush()
             if self.ended:
                 return
 
@@ -299,7 +331,7 @@ class Pump:
         if budget is not None:
             budget.open(scanner, self.heard_at)
         if self._inserts:
-            self._put_in(total)
+            self._put_in(total, budget)
         else:
             passed = scanner.scan(buffer, total)
             if scanner.found is None:
@@ -308,17 +340,16 @@ class Pump:
                 elif self._kept:
                     self._kept = b""
             elif scanner.found is Found.OWN_PONG:
-                self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total)
+                self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total, budget)
                 passed = 0
             else:
-                self._kept = b""
-                self.ended = OF_FOUND[scanner.found]
+                self._stop(scanner.found, passed, total, budget)
             if passed and forward:
                 self.send(buffer[:passed])
         if budget is not None:
             budget.settle(scanner)
 
-    def _put_in(self, total: int) -> None:
+    def _put_in(self, total: int, budget: Budget | None) -> None:
         """Pass on with frames of ours put in at the first boundary, if there is one in this read."""
         scanner, buffer = self.scanner, self._buffer
         at = 0
@@ -328,9 +359,9 @@ class Pump:
             scanner.scan(buffer, at)
             out += buffer[:at]
             out += self.take_inserts()
-        self._pass_on_in_pieces(out, at, total)
+        self._pass_on_in_pieces(out, at, total, budget)
 
-    def _pass_on_in_pieces(self, out: bytearray, at: int, total: int) -> None:
+    def _pass_on_in_pieces(self, out: bytearray, at: int, total: int, budget: Budget | None) -> None:
         """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""
         scanner, buffer = self.scanner, self._buffer
         while at < total:
@@ -340,12 +371,26 @@ class Pump:
             if scanner.found is not Found.OWN_PONG:
                 break
             at += scanner.cut
-        self._kept = b""
         if scanner.found in OF_FOUND:
-            self.ended = OF_FOUND[scanner.found]
+            self._stop(scanner.found, at, total, budget)
         else:
             self._kept = bytes(buffer[at:total])
         self.send(memoryview(out))
+
+    def _stop(self, found: Found, at: int, total: int, budget: Budget | None) -> None:
+        """End where the scanner has stopped, or keep the rest until the budget has more."""
+        if found is Found.TOO_MANY and budget is not None and budget.waits:
+            self._broke = True
+            self._kept = bytes(self._buffer[at:total])
+        else:
+            self._kept = b""
+            self.ended = OF_FOUND[found]
+
+    def scan_again(self, budget: Budget | None, *, forward: bool = True) -> None:
+        """Go on with what was kept."""
+        self._broke = False
+        self._restore()
+        self.pass_on(0, budget, forward=forward)
 
     def take_inserts(self) -> bytes:
         """The frames of ours that are not sent yet."""

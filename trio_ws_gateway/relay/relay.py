@@ -40,6 +40,8 @@ class Terms:
     control_timeout_seconds: float
     close_timeout_seconds: float
     max_message_bytes: int = NO_LIMIT
+    max_message_bytes_to_client: int = NO_LIMIT
+    max_fragments: int = NO_LIMIT
 
 
 class Side:
@@ -54,8 +56,8 @@ class Side:
         self.pinged_at = -math.inf
 
     def heard_at(self, now: float) -> float:
-        """When it was last heard. A side that is not read, because the other takes nothing, is not silent."""
-        return now if self.hears.blocked else self.hears.heard_at
+        """When it was last heard. A side that is not read, because of the other or its budget, is not silent."""
+        return self.hears.heard_at if self.hears.reads else now
 
     def ping(self) -> None:
         if self.hears.scanner.own_ping is None:
@@ -70,7 +72,8 @@ class Side:
 class Relay:
     """One session. ``cause`` and ``detail`` say why it ended, once it has; ``fault`` is what was raised by mistake.
 
-    ``opening``: what the client hears forwarded first, as frames; it is free, all else draws on ``budget``.
+    ``opening``: what of the client is forwarded first, as frames; it is free, all else draws on ``budget``, and what
+    the client is sent on ``budget_to_client``.
     ``from_client``, ``from_upstream``: what was read ahead from each. ``compressed``: permessage-deflate was agreed on.
     """
 
@@ -82,6 +85,7 @@ class Relay:
         terms: Terms,
         *,
         budget: Budget | None = None,
+        budget_to_client: Budget | None = None,
         opening: bytes = b"",
         from_client: bytes = b"",
         from_upstream: bytes = b"",
@@ -105,7 +109,8 @@ class Relay:
         ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
-                max_message_bytes=terms.max_message_bytes,
+                max_message_bytes=terms.max_message_bytes if source is client else terms.max_message_bytes_to_client,
+                max_fragments=terms.max_fragments,
                 compressed=compressed,
                 walker=walker,
             )
@@ -122,7 +127,7 @@ class Relay:
 
         first = ((opening, None), (from_client, budget))
         self.to_upstream = pump(client, upstream, to_upstream, first, budget)
-        self.to_client = pump(upstream, client, to_client, ((from_upstream, None),), None)
+        self.to_client = pump(upstream, client, to_client, ((from_upstream, budget_to_client),), budget_to_client)
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
         self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
@@ -203,8 +208,10 @@ class Relay:
                 self._leave_it_to(self.to_upstream, self._terms.close_timeout_seconds)
             case Ended.ILLEGAL:
                 self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.scanner.detail}")
-            case Ended.TOO_BIG | Ended.TOO_MANY:  # nobody limits how many an upstream sends
+            case Ended.TOO_BIG:
                 self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.scanner.detail)
+            case Ended.TOO_MANY:
+                self.end(Cause.RATE_LIMITED, f"from the upstream: {self.to_client.scanner.detail}")
             case Ended.SOURCE_LOST if self.greeting.upstream_may_end_first:
                 self._likely = Cause.UPSTREAM_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)

@@ -78,6 +78,7 @@ class FrameScanner:
 
     ``masked``: whether this direction's frames must be (client to server: yes; 5.1).
     ``max_message_bytes``: the most that one message may hold on the wire over all its fragments.
+    ``max_fragments``: how many those may be.
     ``compressed``: permessage-deflate was agreed on, so RSV1 may mark a message's first frame.
     ``walker``: is fed every payload of data frames.
 
@@ -91,12 +92,14 @@ class FrameScanner:
 
     __slots__ = (
         "_compressed",
+        "_fragments",
         "_header",
         "_limit",
         "_mask",
         "_masked",
         "_meanings",
         "_message_bytes",
+        "_most_fragments",
         "_offset",
         "cut",
         "detail",
@@ -118,12 +121,15 @@ class FrameScanner:
         *,
         masked: bool,
         max_message_bytes: int = NO_LIMIT,
+        max_fragments: int = NO_LIMIT,
         compressed: bool = False,
         walker: PayloadWalker | None = None,
     ) -> None:
         self._masked = masked
         self._header = 6 if masked else 2
         self._limit = max_message_bytes
+        self._most_fragments = max_fragments
+        self._fragments = 0  # of the current message
         self._compressed = BETWEEN_COMPRESSED if compressed else BETWEEN_MESSAGES
         self.walker = walker
         self._meanings = self._compressed
@@ -231,10 +237,15 @@ class FrameScanner:
                 if gone + length > limit:
                     self._stop(Found.TOO_BIG, f"a message of {gone + length} bytes in fragments")
                     break
+                fragments = 1 if meaning == BEGINS else self._fragments + 1
+                if fragments > self._most_fragments:
+                    self._stop(Found.TOO_BIG, f"a message of {fragments} fragments")
+                    break
                 if messages == message_ceiling if meaning == BEGINS else self.extras == self.extra_ceiling:
                     self._stop(Found.TOO_MANY, "messages" if meaning == BEGINS else "fragments")
                     break
                 self._message_bytes = gone + length
+                self._fragments = fragments
                 if meaning == BEGINS:
                     messages += 1
                 else:

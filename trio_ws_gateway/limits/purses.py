@@ -1,0 +1,60 @@
+"""Purses that can be waited for, and the budgets made of them. The one room for limits in memory that knows a clock.
+
+A limit that refuses has nothing to wait for; one that pauses lets its spender sleep until the next token: it stops
+reading, and TCP slows down its peer.
+"""
+
+import math
+from functools import partial
+
+import trio
+from attrs import frozen
+
+from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.limits.budgets import FRAMES_PER_MESSAGE, Budget, Purse
+from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
+
+# So long a pause is at the least: a spender that is woken for every byte would cost more than one without a limit. But
+# never so long that the bucket runs over meanwhile.
+SHORTEST_PAUSE_SECONDS = 0.02
+
+
+def purse(rate: Rate, now: float, *, times: int = 1) -> Purse:
+    """A full one, of ``times`` the rate, in the memory of this process."""
+    bucket = TokenBucket(rate=rate.per_second * times, capacity=rate.burst * times, now=now)
+    return Purse(bucket, partial(_pause, bucket) if rate.pauses else None)
+
+
+async def _pause(bucket: TokenBucket) -> bool:
+    shortest = min(SHORTEST_PAUSE_SECONDS, bucket.capacity / bucket.rate / 2)
+    await trio.sleep(max(shortest, bucket.seconds_until_next(trio.current_time())))
+    return True
+
+
+@frozen
+class Common:
+    """What all clients of this process share: everybody's budget draws on it as well."""
+
+    messages: tuple[Purse, ...]
+    bytes: tuple[Purse, ...]
+
+    @classmethod
+    def of(cls, rates: Rates) -> "Common":
+        """Full ones."""
+        return cls(
+            () if rates.messages is None else (purse(rates.messages, -math.inf),),
+            () if rates.bytes is None else (purse(rates.bytes, -math.inf),),
+        )
+
+
+def budget(common: Common, spender: Spender, now: float) -> Budget:
+    """A full one for a spender that has none."""
+    rates = spender.rates
+    messages = [] if rates.messages is None else [purse(rates.messages, now)]
+    frames = [] if rates.messages is None else [purse(rates.messages, now, times=FRAMES_PER_MESSAGE)]
+    octets = [] if rates.bytes is None else [purse(rates.bytes, now)]
+    own = (*messages, *frames, *octets)
+    if spender.direction is Direction.FROM_CLIENT:
+        messages += common.messages
+        octets += common.bytes
+    return Budget(messages=messages, frames=frames, bytes=octets, own=own)
