@@ -8,26 +8,29 @@ however long it is busy. It grants whole tokens and never more than ``capacity +
 class TokenBucket:
     """``rate``: tokens that come back per second. ``capacity``: the most it holds, and what it begins with."""
 
-    __slots__ = ("_full_at", "_taken", "capacity", "rate")
+    __slots__ = ("_asked_at", "_full_at", "_taken", "capacity", "rate")
 
     def __init__(self, *, rate: float, capacity: int, now: float) -> None:
         self.rate = rate
         self.capacity = capacity
-        self._full_at = now  # when it was last known to be full
+        self._full_at = self._asked_at = now  # when it was last known to be full, and when it was last asked
         self._taken = 0  # since then, less what was put back
 
     def available(self, now: float) -> int:
         """How many tokens there are."""
+        self._asked_at = now
+        if not self._taken:
+            return self.capacity
         earned = (now - self._full_at) * self.rate
         if earned >= self._taken:  # full again, and what it earned beyond is lost
-            if now > self._full_at:  # a clock that steps back gives nothing twice
-                self._full_at = now
             self._taken = 0
             return self.capacity
         return self.capacity - self._taken + (int(earned) if earned > 0 else 0)
 
     def spend(self, tokens: int) -> None:
         """Take tokens that ``available`` said are there, in the same moment."""
+        if not self._taken and self._asked_at > self._full_at:  # a clock that steps back gives nothing twice
+            self._full_at = self._asked_at
         self._taken += tokens
 
     def take(self, tokens: int, now: float) -> int:

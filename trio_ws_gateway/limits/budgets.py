@@ -30,6 +30,22 @@ class Bucket(Protocol):
         """Nothing is lost by forgetting it."""
 
 
+class NoBucket:
+    """Stands where there is no limit."""
+
+    def available(self, _: float) -> int:
+        return NO_LIMIT
+
+    def spend(self, tokens: int) -> None:
+        pass
+
+    def is_full(self, _: float) -> bool:
+        return True
+
+
+NO_BUCKET = NoBucket()
+
+
 @frozen(eq=False)
 class Purse:
     """``wait``: sleeps until there may be more; ``False``, or no ``wait`` at all: whoever wants more is refused."""
@@ -50,9 +66,11 @@ class Budget:
         "__weakref__",
         "_bytes",
         "_extras_before",
-        "_frames",
-        "_messages",
+        "_frame",
+        "_message",
         "_messages_before",
+        "_more_frames",
+        "_more_messages",
         "_own",
         "_purses",
         "counts_bytes",
@@ -67,8 +85,10 @@ class Budget:
         bytes: Sequence[Purse] = (),
         own: Iterable[Purse] = (),
     ) -> None:
-        self._messages = tuple(purse.bucket for purse in messages)
-        self._frames = tuple(purse.bucket for purse in frames)
+        self._message, *more = [purse.bucket for purse in messages] or [NO_BUCKET]
+        self._more_messages = tuple(more)
+        self._frame, *more = [purse.bucket for purse in frames] or [NO_BUCKET]
+        self._more_frames = tuple(more)
         self._bytes = tuple(bytes)
         self._purses = (*messages, *frames, *bytes)
         self._own = tuple(own)
@@ -81,13 +101,12 @@ class Budget:
 
     def open(self, scanner: FrameScanner, now: float) -> None:
         """Let the scanner pass no more than there is."""
-        messages = extras = NO_LIMIT
-        for bucket in self._messages:
-            if (left := bucket.available(now)) < messages:
-                messages = left
-        for bucket in self._frames:
-            if (left := bucket.available(now)) < extras:
-                extras = left
+        messages = self._message.available(now)
+        for bucket in self._more_messages:
+            messages = min(messages, bucket.available(now))
+        extras = self._frame.available(now)
+        for bucket in self._more_frames:
+            extras = min(extras, bucket.available(now))
         self._messages_before = before = scanner.messages
         scanner.message_ceiling = before + messages
         self._extras_before = before = scanner.extras
@@ -96,10 +115,12 @@ class Budget:
     def settle(self, scanner: FrameScanner) -> None:
         """Take what it has let pass."""
         if passed := scanner.messages - self._messages_before:
-            for bucket in self._messages:
+            self._message.spend(passed)
+            for bucket in self._more_messages:
                 bucket.spend(passed)
         if passed := scanner.extras - self._extras_before:
-            for bucket in self._frames:
+            self._frame.spend(passed)
+            for bucket in self._more_frames:
                 bucket.spend(passed)
 
     def bytes_to_ask_for(self, most: int, now: float) -> int:
