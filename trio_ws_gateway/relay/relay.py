@@ -94,6 +94,7 @@ class Relay:
         self.greeting = greeting
         self._terms = terms
         self._scope = trio.CancelScope()
+        self._over = trio.Event()  # both directions have ended: there is nothing left to cancel, nor to keep time of
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
@@ -225,10 +226,9 @@ class Relay:
 
     def _leave_it_to(self, other: Pump, seconds: float) -> None:
         """This direction is over; the other has so long to end too, and then both are cut."""
+        self._scope.deadline = trio.current_time() + seconds
         if other.ended:
-            self._scope.cancel()
-        else:
-            self._scope.deadline = trio.current_time() + seconds
+            self._over.set()
 
     async def _keep_time(self) -> None:
         pace = self._terms.pace
@@ -256,7 +256,9 @@ class Relay:
                 elif seen.due is Due.PING:
                     side.ping()
                 again_at = min(again_at, seen.again_at)
-            await trio.sleep_until(again_at)
+            with trio.move_on_at(again_at):
+                await self._over.wait()
+                return
 
     async def _answer_close(self) -> None:
         """The client has said Close to an upstream that is gone: answer in its place."""
