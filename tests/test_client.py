@@ -1,6 +1,8 @@
 """`Client` hears a client out before the relay, and is never held up by what it sends."""
 
 import contextlib
+import socket
+import struct
 import threading
 
 import pytest
@@ -95,6 +97,34 @@ async def test_work_is_cancelled_when_the_client_leaves() -> None:
             await client.unless_it_leaves(trio.sleep_forever, "at work")
         assert (refusal.value.cause, refusal.value.detail) == (Cause.CLIENT_LOST, "at work")
         leg.close(near)
+
+
+async def test_work_that_fails() -> None:
+    """What the work raises comes out as it is, and nobody watches any more: what is sent then is left to others."""
+    far, near = tcp_pair()
+    client = Client(near)
+    with Peer(far, masked=True) as peer:
+
+        async def work() -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await client.unless_it_leaves(work, "at work")
+        await peer.send(b"later")
+        await trio.lowlevel.wait_readable(near)
+        assert client.take_ahead() == b""
+        leg.close(near)
+
+
+async def test_a_reset_is_leaving() -> None:
+    """A client whose connection is reset has left."""
+    far, near = tcp_pair()
+    far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    leg.close(far)
+    with pytest.raises(Refused) as refusal:
+        await Client(near).unless_it_leaves(trio.sleep_forever, "at work")
+    assert refusal.value.cause is Cause.CLIENT_LOST
+    leg.close(near)
 
 
 async def test_what_is_kept_ahead_is_bounded() -> None:
