@@ -18,6 +18,7 @@ import structlog
 JWT_SHAPE = re.compile(r"(?:\b|(?<=\\[nrt]))e[yw][A-Za-z0-9_-]{6,}(?:\.[A-Za-z0-9_-]{4,}|\.(?=\.))(\.[A-Za-z0-9_-]*)*")
 MAX_WAITING_BYTES = 4 * 1024 * 1024
 LAST_LINES_SECONDS = 1.0
+GATHER_SECONDS = 0.005  # what comes together is written together: each change of threads costs as much as a line
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 
@@ -96,6 +97,7 @@ class Outlet:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting or self._ending)
+                self._changed.wait_for(lambda: self._ending, GATHER_SECONDS)
                 lines, self._waiting = memoryview(self._waiting), bytearray()
                 lost, self._lost = self._lost, 0
             if not lines:

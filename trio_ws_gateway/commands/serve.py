@@ -29,7 +29,7 @@ def serve(config: Path | None, env_file: Path | None) -> None:
         settings = loaded.settings
         with logs.Outlet(sys.stdout.fileno()) as outlet:
             logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
-            log: structlog.typing.FilteringBoundLogger = structlog.get_logger()
+            log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()  # not made anew for each line
             for warning in loaded.warnings:
                 log.warning("setting", warning=warning)
             _run(settings, log)
