@@ -160,7 +160,7 @@ def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator 
         audiences=settings.jwt_expected_audience,
         leeway_seconds=settings.jwt_leeway_seconds,
     )
-    return Authenticator(keys=keys, policy=policy)
+    return Authenticator(keys=keys, policy=policy, verdicts=settings.jwt_cache_size)
 
 
 def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Registry:

@@ -1,7 +1,7 @@
 """The one question that a session asks: whose token is this?
 
 A service over ``token`` (what is believed) and ``jwks`` (with which keys). Every error becomes a ``Refused`` here, with
-a detail that is fit for a log. A cache of verdicts would sit in ``identify``, keyed by a hash of the whole token.
+a detail that is fit for a log.
 """
 
 import time
@@ -10,15 +10,19 @@ from collections.abc import Callable
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import MalformedToken, TokenError, TokenPolicy, UnknownKey, verify
+from trio_ws_gateway.auth.verdicts import Verdicts
 from trio_ws_gateway.causes import Cause, Refused
 
 
 class Authenticator:
-    """Turns tokens into identities. ``clock`` gives seconds since 1970."""
+    """Turns tokens into identities. ``clock`` gives seconds since 1970; of so many signatures the verdict is kept."""
 
-    def __init__(self, *, keys: KeySource, policy: TokenPolicy, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, *, keys: KeySource, policy: TokenPolicy, verdicts: int = 0, clock: Callable[[], float] = time.time
+    ) -> None:
         self._keys = keys
         self._policy = policy
+        self._verdicts = Verdicts(verdicts)
         self._clock = clock
 
     async def identify(self, token: str) -> Identity:
@@ -43,4 +47,4 @@ class Authenticator:
         keys = self._keys.current
         if keys is None:
             raise Refused(Cause.KEYS_UNAVAILABLE, "no keys of the provider yet")
-        return verify(token, keys, self._policy, self._clock())
+        return verify(token, keys, self._policy, self._clock(), verdicts=self._verdicts)

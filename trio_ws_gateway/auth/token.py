@@ -15,6 +15,7 @@ from joserfc.util import urlsafe_b64decode
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.keys import KeySet, PublicKey
+from trio_ws_gateway.auth.verdicts import NO_VERDICTS, Verdicts
 from trio_ws_gateway.wire.jwa import ALGORITHMS, OKP
 
 
@@ -73,10 +74,11 @@ class TokenPolicy:
         return _with_both_names(self.algorithms)
 
 
-def verify(token: str, keys: KeySet, policy: TokenPolicy, now: float) -> Identity:
+def verify(token: str, keys: KeySet, policy: TokenPolicy, now: float, *, verdicts: Verdicts = NO_VERDICTS) -> Identity:
     """Who the token says that its bearer is. Raises ``TokenError``.
 
-    ``now`` is in seconds since 1970. ``keys`` must have been parsed for the policy's algorithms.
+    ``now`` is in seconds since 1970. ``keys`` must have been parsed for the policy's algorithms. ``verdicts``: what is
+    known of signatures, and what will be.
     """
     if len(token) > MAX_TOKEN_CHARACTERS:
         raise MalformedToken(f"longer than {MAX_TOKEN_CHARACTERS} characters")
@@ -85,10 +87,15 @@ def verify(token: str, keys: KeySet, policy: TokenPolicy, now: float) -> Identit
         raise MalformedToken("not three segments of base64url")
     header_segment, payload_segment, signature_segment = segments
     algorithm, kid = _read_header(_json_object(header_segment, "header"), policy)
-    signed = token[: -len(signature_segment) - 1].encode()
     signature = _bytes(signature_segment, "signature")
-    _check_signature(signed, signature, algorithm, _candidates(keys, kid, algorithm))
-    return _identity(_json_object(payload_segment, "payload"), policy, now)
+    candidates = _candidates(keys, kid, algorithm)
+    if verdicts.signer(token, now) in candidates:  # else its key has left the set since, or is for another algorithm
+        return _identity(_json_object(payload_segment, "payload"), policy, now)
+    signed = token[: -len(signature_segment) - 1].encode()
+    signer = _signer(signed, signature, algorithm, candidates)
+    identity = _identity(_json_object(payload_segment, "payload"), policy, now)
+    verdicts.keep(token, signer, identity.expires_at)
+    return identity
 
 
 # The signature
@@ -124,11 +131,13 @@ def _candidates(keys: KeySet, kid: str | None, algorithm: str) -> Sequence[Publi
     return candidates[:MAX_KEYS_TRIED]
 
 
-def _check_signature(signed: bytes, signature: bytes, algorithm: str, candidates: Sequence[PublicKey]) -> None:
+def _signer(signed: bytes, signature: bytes, algorithm: str, candidates: Sequence[PublicKey]) -> PublicKey:
     # Looked up directly: the registry's own look-up warns about EdDSA's older name each time.
     verifier = JWSRegistry.algorithms[algorithm]
-    if not any(verifier.verify(signed, signature, key) for key in candidates):
-        raise InvalidToken("signature does not match")
+    for key in candidates:
+        if verifier.verify(signed, signature, key):
+            return key
+    raise InvalidToken("signature does not match")
 
 
 # The claims

@@ -90,6 +90,11 @@ class Settings:
         kinds.NAMES,
         "Query parameters that may carry the token, the first that is there counts; the upstream never sees them.",
     )
+    jwt_cache_size: int = setting(
+        "10000",
+        kinds.COUNT,
+        "Tokens whose signature is known to be good, kept by their hash until they expire; 0: none.",
+    )
     jwt_cache_store: str = setting(
         "memory",
         choice("memory", "redis", aliases={"postgres": "memory"}),
