@@ -8,9 +8,8 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 import math
 import os
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from contextlib import nullcontext
-from functools import partial
 
 import trio
 from attrs import frozen
@@ -93,8 +92,11 @@ class Relay:
     ) -> None:
         self.greeting = greeting
         self._terms = terms
-        self._scope = trio.CancelScope()
-        self._over = trio.Event()  # both directions have ended: there is nothing left to cancel, nor to keep time of
+        self._scope = trio.CancelScope()  # once both directions run, their nursery's
+        self._keeper: trio.lowlevel.Task | None = None  # of the time, while it sleeps
+        self._over = False  # it is dismissed
+        self._progress: object = None  # of both directions, when it was last looked at
+        self._data_at = 0.0
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
@@ -158,27 +160,32 @@ class Relay:
 
     async def run(self) -> Cause:
         """Relay until there is a cause to end; both sides have been told by then, or could not be."""
-        await self._guarded(self._forward)
+        try:
+            await self._forward()
+        except Exception as fault:
+            self._failed(fault)
         self.cause = self.cause or self._likely
         if self.cause.row.close is not None:
-            await self._guarded(partial(self._say_goodbye, self.cause))
+            try:
+                await self._say_goodbye(self.cause)
+            except Exception as fault:
+                self._failed(fault)
         elif self.cause is Cause.CLOSED_BY_CLIENT and self.to_client.ended is Ended.SOURCE_LOST:
             await self._answer_close()
         return self.cause
 
-    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
+    def _failed(self, fault: Exception) -> None:
         """A mistake of ours ends this session and no other; whoever runs it logs it."""
-        try:
-            await work()
-        except Exception as fault:
-            self.fault = fault
-            self.cause = self.cause or Cause.FAULT
+        self.fault = fault
+        self.cause = self.cause or Cause.FAULT
 
     async def _forward(self) -> None:
+        if self.cause is not None:  # it came before there was anything to cancel
+            return
         reactor = self._terms.reactor
-        driving = nullcontext() if reactor is None else reactor.driving(self.to_upstream, self.to_client)
-        with self._scope, driving:
+        with nullcontext() if reactor is None else reactor.driving(self.to_upstream, self.to_client):
             async with trio.open_nursery() as nursery:
+                self._scope = nursery.cancel_scope
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
                 await self._keep_time()
@@ -228,37 +235,53 @@ class Relay:
         """This direction is over; the other has so long to end too, and then both are cut."""
         self._scope.deadline = trio.current_time() + seconds
         if other.ended:
-            self._over.set()
+            self._dismiss_keeper()
 
     async def _keep_time(self) -> None:
+        """Until both directions have ended."""
+        self._data_at = trio.current_time()
+        while not self._over:
+            with trio.move_on_at(self._look(trio.current_time())):
+                self._keeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._keeper_is_cancelled)
+
+    def _look(self, now: float) -> float:
+        """See to what is due, and say when to look again."""
         pace = self._terms.pace
-        progress, data_at = None, trio.current_time()
-        while True:
-            now = trio.current_time()
-            passed = (self.to_upstream.scanner.progress, self.to_client.scanner.progress)
-            if passed != progress:
-                progress, data_at = passed, max(self.client.heard_at(now), self.upstream.heard_at(now))
-            again_at = data_at + pace.data_idle_seconds
-            if now >= again_at:
-                self.end(Cause.IDLE, "no data")
-            for side in (self.client, self.upstream):
-                if side.hears.ended:
-                    continue
-                seen = look(
-                    pace,
-                    now,
-                    heard_at=side.heard_at(now),
-                    pinged_at=side.pinged_at,
-                    may_ping=not side.hears.scanner.owes_a_pong,
-                )
-                if seen.due is Due.IDLE:
-                    self.end(Cause.IDLE, side.name)
-                elif seen.due is Due.PING:
-                    side.ping()
-                again_at = min(again_at, seen.again_at)
-            with trio.move_on_at(again_at):
-                await self._over.wait()
-                return
+        progress = (self.to_upstream.scanner.progress, self.to_client.scanner.progress)
+        if progress != self._progress:
+            self._progress = progress
+            self._data_at = max(self.client.heard_at(now), self.upstream.heard_at(now))
+        again_at = self._data_at + pace.data_idle_seconds
+        if now >= again_at:
+            self.end(Cause.IDLE, "no data")
+        for side in (self.client, self.upstream):
+            if side.hears.ended:
+                continue
+            seen = look(
+                pace,
+                now,
+                heard_at=side.heard_at(now),
+                pinged_at=side.pinged_at,
+                may_ping=not side.hears.scanner.owes_a_pong,
+            )
+            if seen.due is Due.IDLE:
+                self.end(Cause.IDLE, side.name)
+            elif seen.due is Due.PING:
+                side.ping()
+            again_at = min(again_at, seen.again_at)
+        return again_at
+
+    def _keeper_is_cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._keeper = None  # a task that is cancelled and rescheduled as well stops the whole program
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _dismiss_keeper(self) -> None:
+        """Let it leave, where a cancellation would cost all of a session's tasks an exception each."""
+        self._over = True
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            trio.lowlevel.reschedule(keeper)
 
     async def _answer_close(self) -> None:
         """The client has said Close to an upstream that is gone: answer in its place."""
