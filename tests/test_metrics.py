@@ -124,16 +124,18 @@ def test_traffic_of_live_and_ended_sessions() -> None:
     """Messages and bytes are those of sessions that live, read when asked, and of those that ended."""
     metrics = Metrics(max_identities=10)
     lasting, passing = Session(), Session()
-    with metrics.traffic.of(lasting, "mqtt"):
-        with metrics.traffic.of(passing, "mqtt"):
-            lasting.to_upstream.messages, lasting.to_upstream.bytes = 2, 200
-            passing.to_upstream.messages, passing.to_upstream.bytes = 3, 300
-            passing.to_client.messages, passing.to_client.bytes = 4, 400
-            counted = {("client_to_upstream", "mqtt"): 5, ("upstream_to_client", "mqtt"): 4}
-            assert samples(metrics, "ws_messages_total") == counted
-        assert samples(metrics, "ws_messages_total") == counted
-        lasting.to_upstream.messages += 1
-        assert samples(metrics, "ws_messages_total")["client_to_upstream", "mqtt"] == 6
+    for session in (lasting, passing):
+        metrics.traffic.begin(session, "mqtt")
+    lasting.to_upstream.messages, lasting.to_upstream.bytes = 2, 200
+    passing.to_upstream.messages, passing.to_upstream.bytes = 3, 300
+    passing.to_client.messages, passing.to_client.bytes = 4, 400
+    counted = {("client_to_upstream", "mqtt"): 5, ("upstream_to_client", "mqtt"): 4}
+    assert samples(metrics, "ws_messages_total") == counted
+    metrics.traffic.end(passing)
+    assert samples(metrics, "ws_messages_total") == counted
+    lasting.to_upstream.messages += 1
+    assert samples(metrics, "ws_messages_total")["client_to_upstream", "mqtt"] == 6
+    metrics.traffic.end(lasting)
     assert samples(metrics, "ws_messages_total")["client_to_upstream", "mqtt"] == 6
     assert samples(metrics, "ws_bytes_total") == {
         ("client_to_upstream", "mqtt"): 500,

@@ -5,8 +5,6 @@ Facts are entered as they become known. No token is among them.
 
 import logging
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import structlog
 import trio
@@ -32,17 +30,19 @@ class Ledger:
         self.identity: Identity | None = None
         self.upstream = ""
 
-    @contextmanager
-    def relaying(self, relay: Relay) -> Iterator[None]:
-        """For the time of the block the session is an active one."""
+    def begin(self, relay: Relay) -> None:
+        """From now on the session is an active one. Not a context manager: those live as long as the session."""
         self._relay = relay
         metrics, protocol = self._metrics, relay.greeting.protocol
         metrics.protocol_connections.labels(protocol).inc()
-        with metrics.active_sessions.track_inprogress(), metrics.traffic.of(relay, protocol):
-            try:
-                yield
-            finally:
-                metrics.duration.observe(trio.current_time() - self._began_at)
+        metrics.active_sessions.inc()
+        metrics.traffic.begin(relay, protocol)
+
+    def end(self, relay: Relay) -> None:
+        """It is none any more."""
+        self._metrics.active_sessions.dec()
+        self._metrics.traffic.end(relay)
+        self._metrics.duration.observe(trio.current_time() - self._began_at)
 
     def fault(self, error: BaseException) -> None:
         """A mistake of the gateway's own, with its traceback."""

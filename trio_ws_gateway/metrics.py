@@ -7,7 +7,6 @@ is kept for ever and a subject is the client's choice.
 
 from collections import Counter as Tally
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Protocol
 
 from attrs import frozen
@@ -95,34 +94,32 @@ class Traffic(Collector):
     def __init__(self) -> None:
         self._messages: Tally[tuple[str, str]] = Tally()
         self._bytes: Tally[tuple[str, str]] = Tally()
-        self._live: dict[Direction, tuple[str, str]] = {}
+        self._live: dict[BothDirections, str] = {}  # and their protocols
 
-    @contextmanager
-    def of(self, session: BothDirections, protocol: str) -> Iterator[None]:
-        """Count a session from here to the end of the block, and what it has counted for ever."""
-        counted = {
-            session.to_upstream: ("client_to_upstream", protocol),
-            session.to_client: ("upstream_to_client", protocol),
-        }
-        self._live |= counted
-        try:
-            yield
-        finally:
-            for direction, labels in counted.items():
-                del self._live[direction]
-                self._messages[labels] += direction.messages
-                self._bytes[labels] += direction.bytes
+    def begin(self, session: BothDirections, protocol: str) -> None:
+        """Count a session from now on; ``end`` keeps what it has counted for ever."""
+        self._live[session] = protocol
+
+    def end(self, session: BothDirections) -> None:
+        _add(session, self._live.pop(session), self._messages, self._bytes)
 
     def collect(self) -> Iterator[Metric]:
         messages, octets = self._messages.copy(), self._bytes.copy()
-        for direction, labels in self._live.items():
-            messages[labels] += direction.messages
-            octets[labels] += direction.bytes
+        for session, protocol in self._live.items():
+            _add(session, protocol, messages, octets)
         for row, tally in ((MESSAGES, messages), (BYTES, octets)):
             family = CounterMetricFamily(row.name, row.sentence, labels=row.labels)
             for labels, count in tally.items():
                 family.add_metric(labels, count)
             yield family
+
+
+def _add(
+    session: BothDirections, protocol: str, messages: Tally[tuple[str, str]], octets: Tally[tuple[str, str]]
+) -> None:
+    for name, direction in (("client_to_upstream", session.to_upstream), ("upstream_to_client", session.to_client)):
+        messages[name, protocol] += direction.messages
+        octets[name, protocol] += direction.bytes
 
 
 class KeysAge(Collector):

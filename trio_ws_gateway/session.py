@@ -284,8 +284,11 @@ class Session:
         return relay
 
     async def _run_relay(self, relay: Relay) -> None:
-        with self._ledger.relaying(relay):
+        self._ledger.begin(relay)
+        try:
             cause = await relay.run()
+        finally:
+            self._ledger.end(relay)
         if relay.fault is not None:
             self._ledger.fault(relay.fault)
         self._ledger.close(cause, relay.detail)
