@@ -42,6 +42,7 @@ def main() -> None:
     ):
         logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(worker=number)
+        gateway.collect_seldom()
         try:
             trio.run(partial(work, settings, log, listening, linked))
         except Exception as error:  # a bare traceback on stderr would not have its tokens cut out

@@ -37,6 +37,8 @@ def serve(config: Path | None, env_file: Path | None) -> None:
 
 def _run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
     alone = workers.as_asked(settings.workers) == 1
+    if alone:
+        gateway.collect_seldom()
     try:
         trio.run(partial(gateway.serve if alone else workers.serve, settings, log))
     except BadSettings:
