@@ -101,7 +101,7 @@ async def test_end_of_stream_while_the_owner_is_awake() -> None:
             frame = build_frame(BINARY, bytes(20_000_000), masked=True)
             with trio.move_on_after(0.3):
                 await way.sender.send(frame)
-            assert way.pump.blocked
+            assert way.pump.outlet.held
             sent = way.sender.sock
             sent.shutdown(socket.SHUT_WR)
             received = await way.receiver.read_to_end()
@@ -166,12 +166,12 @@ async def test_what_stalled_is_held_in_small() -> None:
             frame = build_frame(BINARY, bytes(20_000_000), masked=True)
             nursery.start_soon(way.sender.send, frame)
             await wait_all_tasks_blocked(0.05)
-            assert way.pump.blocked
+            assert way.pump.outlet.held
             received = bytearray()
             held = []
             while len(received) < len(frame):
                 received += await leg.receive(way.receiver.sock, 100_000)
-                held.append(len(way.pump._unsent))
+                held.append(len(way.pump.outlet.held))
             assert received == frame
             first = next(at for at, size in enumerate(held) if size <= STALLED_READ_BYTES)  # the one that stalled
             assert first < len(held) / 2
@@ -268,7 +268,7 @@ async def test_an_insert_that_stalls() -> None:
             await wait_all_tasks_blocked()
             ours = build_frame(BINARY, bytes(20_000_000), masked=True)
             way.pump.insert(ours)
-            assert way.pump.blocked
+            assert way.pump.outlet.held
             await way.sender.say(TEXT, b"waits")
             way.receiver.masked = False
             assert await way.receiver.hear() == (BINARY, True, bytes(20_000_000))

@@ -187,7 +187,7 @@ class TestPassing:
                 while True:
                     await ends.client.send(megabyte)
                     sent += 1
-            assert ends.relay.to_upstream.blocked
+            assert ends.relay.to_upstream.outlet.held
             assert ends.relay.to_upstream.bytes < (sent + 1) * len(megabyte)
             assert len(await ends.upstream.read(sent * len(megabyte))) == sent * len(megabyte)
             ends.client.end_stream()
@@ -198,7 +198,7 @@ class TestPassing:
             await wait_all_tasks_blocked()
             ends.relay.to_client.insert(build_frame(BINARY, bytes(20_000_000), masked=False))
             ends.relay.client.ping()
-            assert ends.relay.to_client.blocked
+            assert ends.relay.to_client.outlet.held
             await wait_all_tasks_blocked()
             assert await ends.client.hear() == (BINARY, True, bytes(20_000_000))
             assert (await ends.client.hear())[0] == PING
@@ -1052,7 +1052,7 @@ class TestPings:
             nursery.start_soon(ends.upstream.send, frame)
             nursery.start_soon(stay_alive)
             await trio.sleep(1.3)
-            assert ends.relay.to_client.blocked
+            assert ends.relay.to_client.outlet.held
             assert ends.relay.cause is None
             await ends.client.read(len(frame))
             await trio.sleep(0.2)

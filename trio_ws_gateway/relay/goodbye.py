@@ -28,14 +28,14 @@ async def conclude(
         return False  # the source has had its own last word
     with trio.move_on_after(patience_seconds):
         if words and await _reach(pump, lambda: not pump.scanner.fragmented and at_packet_boundary()):
-            pump.send(memoryview(words))
+            pump.outlet.send(memoryview(words))
         await _reach(pump, lambda: True)
-    if not close or pump.scanner.inside or not pump.has_room:
+    if not close or pump.scanner.inside or not pump.outlet.has_room:
         return False
-    pump.send(memoryview(close))
+    pump.outlet.send(memoryview(close))
     with trio.move_on_after(patience_seconds):
-        await pump.flush()
-    return pump.has_room
+        await pump.outlet.flush()
+    return pump.outlet.has_room
 
 
 async def hear_out(pump: Pump) -> None:
@@ -55,8 +55,8 @@ async def hear_out(pump: Pump) -> None:
 async def _reach(pump: Pump, at_boundary: Callable[[], bool]) -> bool:
     """Forward up to the end of a frame where ``at_boundary`` holds; whether there is one."""
     while True:
-        await pump.flush()
-        if not pump.has_room:
+        await pump.outlet.flush()
+        if not pump.outlet.has_room:
             return False
         if not pump.scanner.inside and at_boundary():
             return True

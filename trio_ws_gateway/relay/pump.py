@@ -9,7 +9,6 @@ Backpressure is the kernel's: a pump whose target takes no more stops reading. W
 never more than one read. How a direction ends well is ``goodbye``'s.
 """
 
-import math
 import socket
 import ssl
 from collections.abc import Iterable
@@ -20,6 +19,7 @@ import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK
 from trio_ws_gateway.limits.budgets import Budget
+from trio_ws_gateway.relay.outlet import Outlet
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
 READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
@@ -75,8 +75,8 @@ class Pump:
 
     ``first``: what was read from the source before there was a pump, each part with the budget that it draws on;
     what comes later draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
-    ``bytes``: how many were read, those included. ``heard_at``: when, on Trio's clock. ``blocked``: not reading,
-    because the target takes no more. ``ended``: how the direction ended, once it has.
+    ``bytes``: how many were read, those included. ``heard_at``: when, on Trio's clock. ``outlet``: what leads to the
+    target; nothing is read while it holds something. ``ended``: how the direction ended, once it has.
     """
 
     __slots__ = (
@@ -89,21 +89,16 @@ class Pump:
         "_frames",
         "_inserts",
         "_kept",
-        "_most_bytes",
         "_owner",
-        "_patience",
         "_read_bytes",
-        "_unsent",
         "_until_empty",
-        "_write_timeout",
-        "blocked",
         "bytes",
         "ended",
         "heard_at",
+        "outlet",
         "queued",
         "scanner",
         "source",
-        "target",
     )
 
     def __init__(
@@ -119,28 +114,23 @@ class Pump:
         driven: bool = False,
     ) -> None:
         self.source = source
-        self.target = target
+        self.outlet = Outlet(target, write_timeout_seconds=write_timeout_seconds)
         self.scanner = scanner
         self.bytes = 0
         self.heard_at = trio.current_time()
-        self.blocked = False
         self.ended: Ended | None = None
         self._buffer = buffer
-        self._write_timeout = write_timeout_seconds
         self._first = list(first)
         self._budget = budget
         self._byte_budget = budget if budget is not None and budget.counts_bytes else None
         self._broke = False  # the budget is spent; what was read and may not pass yet is kept
         self._kept = b""
-        self._unsent = memoryview(b"")
         self._inserts = b""
         self._read_bytes = SMALL_READ_BYTES
-        self._most_bytes = READ_BYTES
         self._frames = 0  # when the size of reads was last thought about
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
         self._driven = driven
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
-        self._patience = trio.CancelScope()  # in which it waits; has a deadline while the target takes no more
         self.queued = False  # the reactor's mark
 
     @property
@@ -149,21 +139,20 @@ class Pump:
 
     @property
     def reads(self) -> bool:
-        """It hears its source: neither is its target blocked nor its budget spent."""
-        return not (self.blocked or self._broke)
-
-    @property
-    def has_room(self) -> bool:
-        """The target is there and has taken all that it was sent."""
-        return not self.blocked and self.ended is not Ended.TARGET_LOST
+        """It hears its source: its target takes what comes, and its budget is not spent."""
+        return not (self.outlet.held or self._broke)
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
-        if self._unsent and not self._send_rest():
-            return ROOM
+        outlet = self.outlet
+        if outlet.held:
+            if not outlet.send_held():
+                return ROOM
+            self.heard_at = trio.current_time()  # who was not read was not silent
+            self._send_inserts()
         if self._broke:
             self.scan_again(self._budget)
-        if self._unsent or self._broke or self.ended is not None:
+        if outlet.held or outlet.lost or self._broke or self.ended is not None:
             return self._stopped_by()
         reads, byte_budget = READS_PER_STEP, self._byte_budget
         while reads:
@@ -179,7 +168,7 @@ class Pump:
                 self.ended, self.scanner.detail = Ended.TOO_MANY, "bytes"
                 return END
             self.pass_on(size, self._budget)
-            if self._unsent or self._broke or self.ended is not None:
+            if outlet.held or outlet.lost or self._broke or self.ended is not None:
                 return self._stopped_by()
             if size < SMALL_READ_BYTES:
                 if size < asked and not self._until_empty:
@@ -192,14 +181,22 @@ class Pump:
         return TURN
 
     def _stopped_by(self) -> Need:
-        return ROOM if self._unsent else END if self.ended is not None else TOKENS
+        self._note_target()
+        return ROOM if self.outlet.held else END if self.ended is not None else TOKENS
+
+    def _note_target(self) -> None:
+        if self.outlet.stuck:
+            self.ended = Ended.TARGET_STUCK
+        elif self.outlet.lost:
+            self.ended = self.ended or Ended.TARGET_LOST
 
     def _resize_reads(self) -> bool:
         """Let the next read be as large as this one was cheap; whether it held many frames."""
         frames = self.scanner.messages + self.scanner.extras
         many = frames - self._frames > MANY_FRAMES
         self._frames = frames
-        self._read_bytes = SMALL_READ_BYTES if many else min(2 * self._read_bytes, self._most_bytes)
+        most = STALLED_READ_BYTES if self.outlet.has_stalled else READ_BYTES
+        self._read_bytes = SMALL_READ_BYTES if many else min(2 * self._read_bytes, most)
         return many
 
     async def run(self) -> Ended:
@@ -207,17 +204,14 @@ class Pump:
         while self._first and self.ended is None:
             data, budget = self._first.pop(0)
             await self._pass_first(data, budget)
-        while self.ended is None or (self.blocked and self.ended is not Ended.TARGET_STUCK):
+        while self.ended is None or (self.outlet.held and not self.outlet.stuck):
             await self._rest(self.step())
         return self.ended
 
     def insert(self, frame: bytes) -> None:
         """Send a frame of ours to the target, now or at the next frame boundary."""
         self._inserts += frame
-        if self.blocked:
-            return
-        self._send_inserts()
-        if not self.has_room:  # news for the owner, who waits for the source
+        if self.outlet.has_room and not self._send_inserts():  # news for the owner, who waits for the source
             self._wake_owner()
 
     def fileno(self) -> int:
@@ -246,17 +240,18 @@ class Pump:
         elif need is TOKENS:
             await self._earn(self._budget)
         elif need is not END:
-            with trio.CancelScope(deadline=self._patience_ends_at()) as self._patience:
+            with trio.CancelScope(deadline=self.outlet.gives_up_at()) as patience:
+                self.outlet.patience = patience
                 if self._driven:
                     self._owner = trio.lowlevel.current_task()
                     await trio.lowlevel.wait_task_rescheduled(self._disarm)
                 elif need is ROOM:
-                    await trio.lowlevel.wait_writable(self.target)
+                    await trio.lowlevel.wait_writable(self.outlet.target)
                 else:
                     await trio.lowlevel.wait_readable(self.source)
                     self.heard_at = trio.current_time()
-            if self._patience.cancelled_caught and trio.current_time() >= self._patience.deadline:
-                self.ended = Ended.TARGET_STUCK
+            self.outlet.stuck = patience.cancelled_caught and trio.current_time() >= patience.deadline
+            self._note_target()
 
     async def _earn(self, budget: Budget | None) -> None:
         """Wait until the budget has more, or end where it will not."""
@@ -265,9 +260,6 @@ class Pump:
         if lacking is not None and not (lacking.wait is not None and await lacking.wait()):
             self.ended = Ended.TOO_MANY
         self.heard_at = trio.current_time()  # who was not read was not silent
-
-    def _patience_ends_at(self) -> float:
-        return trio.current_time() + self._write_timeout if self.blocked else math.inf
 
     def _disarm(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         # A task that is cancelled and rescheduled as well stops the whole program (TrioInternalError).
@@ -279,7 +271,7 @@ class Pump:
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
         elif not self._driven:
-            self._patience.cancel()
+            self.outlet.patience.cancel()
 
     async def _pass_first(self, data: bytes, budget: Budget | None) -> None:
         for at in range(0, len(data), READ_BYTES):
@@ -288,11 +280,12 @@ class Pump:
             self._buffer[kept : kept + len(piece)] = piece
             self.bytes += len(piece)
             self.pass_on(len(piece), budget)
-            await self.flush()
-            while self._broke and self.ended is None:
+            await self.outlet.flush()
+            while self._broke and self.outlet.has_room and self.ended is None:
                 await self._earn(budget)
                 self.scan_again(budget)
-                await self.flush()
+                await self.outlet.flush()
+            self._note_target()
             if self.ended:
                 return
 
@@ -345,7 +338,7 @@ class Pump:
             else:
                 self._stop(scanner.found, passed, total, budget)
             if passed and forward:
-                self.send(buffer[:passed])
+                self.outlet.send(buffer[:passed])
         if budget is not None:
             budget.settle(scanner)
 
@@ -375,7 +368,7 @@ class Pump:
             self._stop(scanner.found, at, total, budget)
         else:
             self._kept = bytes(buffer[at:total])
-        self.send(memoryview(out))
+        self.outlet.send(memoryview(out))
 
     def _stop(self, found: Found, at: int, total: int, budget: Budget | None) -> None:
         """End where the scanner has stopped, or keep the rest until the budget has more."""
@@ -392,61 +385,13 @@ class Pump:
         self._restore()
         self.pass_on(0, budget, forward=forward)
 
+    def _send_inserts(self) -> bool:
+        """Send what of ours may stand here; whether the target has taken it all."""
+        if self._inserts and self.ended is None and not self.scanner.inside:
+            self.outlet.send(memoryview(self.take_inserts()))
+        return self.outlet.has_room
+
     def take_inserts(self) -> bytes:
         """The frames of ours that are not sent yet."""
         inserts, self._inserts = self._inserts, b""
         return inserts
-
-    def send(self, data: memoryview) -> None:
-        """Send it, or what the target takes of it; the rest is held back."""
-        try:
-            sent = self.target.send(data)
-        except WOULD_BLOCK:
-            sent = 0
-        except OSError:
-            self.ended = self.ended or Ended.TARGET_LOST
-            return
-        if sent < len(data):
-            self._unsent = memoryview(bytes(data[sent:]))
-            self.blocked = True
-            self._most_bytes = STALLED_READ_BYTES
-            self._read_bytes = min(self._read_bytes, STALLED_READ_BYTES)
-            self._patience.deadline = self._patience_ends_at()
-            self._send_rest()
-
-    def _send_rest(self) -> bool:
-        """Send what was held back, until it is gone or the target would block; whether it is gone.
-
-        Only behind a send that would block an edge tells that the target takes more.
-        """
-        unsent, sent = self._unsent, 0
-        try:
-            while sent < len(unsent):
-                sent += self.target.send(unsent[sent:])
-        except WOULD_BLOCK:
-            self._unsent = unsent[sent:]
-            if sent:
-                self._patience.deadline = self._patience_ends_at()
-            return False
-        except OSError:
-            self.ended = self.ended or Ended.TARGET_LOST
-        self._unsent = memoryview(b"")
-        self.blocked = False
-        self._patience.deadline = math.inf
-        self.heard_at = trio.current_time()  # who was not read was not silent
-        self._send_inserts()
-        return not self._unsent
-
-    def _send_inserts(self) -> None:
-        if self._inserts and self.ended is None and not self.blocked and not self.scanner.inside:
-            self.send(memoryview(self.take_inserts()))
-
-    async def flush(self) -> None:
-        """Send what was held back. A target that takes nothing for the write timeout is stuck."""
-        while self.blocked:
-            with trio.move_on_after(self._write_timeout) as patience:
-                await trio.lowlevel.wait_writable(self.target)
-            if patience.cancelled_caught:
-                self.ended = Ended.TARGET_STUCK
-                return
-            self._send_rest()

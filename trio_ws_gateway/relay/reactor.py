@@ -28,6 +28,8 @@ from typing import Protocol, Self
 
 import trio
 
+from trio_ws_gateway.relay.outlet import Outlet
+
 PASS_SECONDS = 0.001  # then the rest of the loop has its turn
 PUMPS_PER_LOOK = 4  # between two looks at the clock
 # Who has just been told something often answers at once. A turn of Trio's loop costs 25 us, to wait for an answer here
@@ -37,13 +39,10 @@ FD_SETSIZE = 1024  # `select` knows no descriptor beyond
 
 
 class Pumping(Protocol):
-    """What the reactor asks of a pump.
+    """What the reactor asks of a pump. ``queued``: the reactor's own mark."""
 
-    ``blocked``: its target takes no more, so it does not read. ``queued``: the reactor's mark.
-    """
-
+    outlet: Outlet
     heard_at: float
-    blocked: bool
     queued: bool
 
     def fileno(self) -> int:
@@ -124,10 +123,10 @@ class Reactor:
                 reader.heard_at = now
                 if flags & ending:
                     reader.read_to_the_end()
-                if not (reader.queued or reader.blocked):
+                if not (reader.queued or reader.outlet.held):
                     reader.queued = True
                     queue.append(reader)
-            if writer.blocked and not writer.queued:
+            if writer.outlet.held and not writer.queued:
                 writer.queued = True
                 queue.append(writer)
         for turn in range(len(queue)):
