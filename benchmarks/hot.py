@@ -3,7 +3,6 @@
 For a change of one of them, before its effect is looked for in the whole (``python -m benchmarks --against``).
 """
 
-import math
 import socket
 import time
 from collections.abc import Callable
@@ -37,7 +36,7 @@ def step(data: bytes) -> Callable[[], None]:
     buffer, heard = new_buffer(), bytearray(len(data))
 
     async def made() -> Pump:  # a pump asks the loop for the time
-        return Pump(source, target, FrameScanner(masked=True), buffer=buffer, write_timeout_seconds=math.inf)
+        return Pump(source, target, FrameScanner(masked=True), buffer=buffer)
 
     pump = trio.run(made)
 

@@ -45,19 +45,20 @@ class OneWay:
             self.target,
             FrameScanner(masked=True),
             buffer=BUFFER,
-            write_timeout_seconds=60,
             driven=True,
         )
-        self.back = Pump(self.target, self.source, FrameScanner(masked=False), buffer=BUFFER, write_timeout_seconds=60)
+        self.back = Pump(self.target, self.source, FrameScanner(masked=False), buffer=BUFFER)
         self.reactor = reactor
 
     async def run(self) -> None:
         try:
-            with self.scope, self.reactor.driving(self.pump, self.back):
+            with self.scope:
+                self.reactor.drive(self.pump, self.back)
                 self.ended = await self.pump.run()
         except ZeroDivisionError as error:
             self.ended = error
         finally:
+            self.reactor.leave(self.pump, self.back)
             leg.close(self.source)
             leg.close(self.target)
 

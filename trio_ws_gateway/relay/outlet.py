@@ -1,35 +1,35 @@
 """The sending half of a direction: what its target does not take at once is held back until it does.
 
 Never more is held than one send. Sending is a plain function that does not wait; ``flush`` is for
-whoever can. A target that takes nothing for the write timeout is given up by whoever waits for it.
+whoever can. How long a target may take nothing is for the session's time-keeper to say.
 """
 
-import math
 import socket
+from collections.abc import Callable
 
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK
 
+NOTHING = memoryview(b"")  # one for all: an empty one has its size too
+
 
 class Outlet:
     """Sends to ``target``, a non-blocking socket of the caller's.
 
-    ``held``: what the target has not taken yet. ``lost``: the target is gone, ``stuck``: it was given up; then
-    nothing is held any more, or nothing will ever be sent. ``has_stalled``: it did not take all of something, once.
-    ``patience``: the scope in which somebody waits; it has a deadline while something is held.
+    ``held``: what the target has not taken yet. ``stalled_at``: since when it takes nothing, on Trio's clock, while
+    something is held; ``stalls`` is called when that begins. ``has_stalled``: it did, once. ``lost``: it is gone.
     """
 
-    __slots__ = ("_write_timeout", "has_stalled", "held", "lost", "patience", "stuck", "target")
+    __slots__ = ("_stalls", "has_stalled", "held", "lost", "stalled_at", "target")
 
-    def __init__(self, target: socket.socket, *, write_timeout_seconds: float) -> None:
+    def __init__(self, target: socket.socket, *, stalls: Callable[[], None]) -> None:
         self.target = target
-        self.held = memoryview(b"")
-        self.lost = False
-        self.stuck = False
+        self.held = NOTHING
+        self.stalled_at = 0.0
         self.has_stalled = False
-        self.patience = trio.CancelScope()
-        self._write_timeout = write_timeout_seconds
+        self.lost = False
+        self._stalls = stalls
 
     @property
     def has_room(self) -> bool:
@@ -48,8 +48,9 @@ class Outlet:
         if sent < len(data):
             self.held = memoryview(bytes(data[sent:]))
             self.has_stalled = True
-            self.patience.deadline = self.gives_up_at()
-            self.send_held()
+            self.stalled_at = trio.current_time()
+            if not self.send_held():
+                self._stalls()
 
     def send_held(self) -> bool:
         """Send what is held, until it is gone or the target would block; whether it is gone.
@@ -63,24 +64,15 @@ class Outlet:
         except WOULD_BLOCK:
             self.held = held[sent:]
             if sent:
-                self.patience.deadline = self.gives_up_at()
+                self.stalled_at = trio.current_time()
             return False
         except OSError:
             self.lost = True
-        self.held = memoryview(b"")
-        self.patience.deadline = math.inf
+        self.held = NOTHING
         return True
 
-    def gives_up_at(self) -> float:
-        """When a target that takes nothing from now on is given up, on Trio's clock."""
-        return trio.current_time() + self._write_timeout if self.held else math.inf
-
     async def flush(self) -> None:
-        """Wait until nothing is held any more, or the target is lost or stuck."""
+        """Wait until nothing is held any more."""
         while self.held:
-            with trio.move_on_after(self._write_timeout) as patience:
-                await trio.lowlevel.wait_writable(self.target)
-            if patience.cancelled_caught:
-                self.stuck = True
-                return
+            await trio.lowlevel.wait_writable(self.target)
             self.send_held()

@@ -11,7 +11,7 @@ never more than one read. How a direction ends well is ``goodbye``'s.
 
 import socket
 import ssl
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 import outcome
@@ -54,7 +54,6 @@ class Ended(Enum):
     TOO_MANY = "more came than the budget allows"
     SOURCE_LOST = "end of stream, or a reset, without a Close"
     TARGET_LOST = "the target is gone"
-    TARGET_STUCK = "the target takes nothing"
 
 
 OF_FOUND = {
@@ -76,10 +75,12 @@ class Pump:
     ``first``: what was read from the source before there was a pump, each part with the budget that it draws on;
     what comes later draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
     ``bytes``: how many were read, those included. ``heard_at``: when, on Trio's clock. ``outlet``: what leads to the
-    target; nothing is read while it holds something. ``ended``: how the direction ended, once it has.
+    target; nothing is read while it holds something, and ``stalls`` is called when that begins. ``ended``: how the
+    direction ended, once it has.
     """
 
     __slots__ = (
+        "_alarm",
         "_broke",
         "_budget",
         "_buffer",
@@ -108,13 +109,13 @@ class Pump:
         scanner: FrameScanner,
         *,
         buffer: memoryview,
-        write_timeout_seconds: float,
+        stalls: Callable[[], None] = lambda: None,
         first: Iterable[tuple[bytes, Budget | None]] = (),
         budget: Budget | None = None,
         driven: bool = False,
     ) -> None:
         self.source = source
-        self.outlet = Outlet(target, write_timeout_seconds=write_timeout_seconds)
+        self.outlet = Outlet(target, stalls=stalls)
         self.scanner = scanner
         self.bytes = 0
         self.heard_at = trio.current_time()
@@ -131,6 +132,7 @@ class Pump:
         self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
         self._driven = driven
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
+        self._alarm: trio.CancelScope | None = None  # in which it waits for the source, where nobody drives it
         self.queued = False  # the reactor's mark
 
     @property
@@ -185,9 +187,7 @@ class Pump:
         return ROOM if self.outlet.held else END if self.ended is not None else TOKENS
 
     def _note_target(self) -> None:
-        if self.outlet.stuck:
-            self.ended = Ended.TARGET_STUCK
-        elif self.outlet.lost:
+        if self.outlet.lost:
             self.ended = self.ended or Ended.TARGET_LOST
 
     def _resize_reads(self) -> bool:
@@ -204,7 +204,7 @@ class Pump:
         while self._first and self.ended is None:
             data, budget = self._first.pop(0)
             await self._pass_first(data, budget)
-        while self.ended is None or (self.outlet.held and not self.outlet.stuck):
+        while self.ended is None or self.outlet.held:
             await self._rest(self.step())
         return self.ended
 
@@ -233,25 +233,22 @@ class Pump:
         return need is TURN
 
     async def _rest(self, need: Need) -> None:
-        """Wait for what a step said that it needs. A target that takes nothing for the write timeout is stuck."""
+        """Wait for what a step said that it needs."""
         if need is TURN:
             await trio.lowlevel.checkpoint()
             self.heard_at = trio.current_time()
         elif need is TOKENS:
             await self._earn(self._budget)
         elif need is not END:
-            with trio.CancelScope(deadline=self.outlet.gives_up_at()) as patience:
-                self.outlet.patience = patience
-                if self._driven:
-                    self._owner = trio.lowlevel.current_task()
-                    await trio.lowlevel.wait_task_rescheduled(self._disarm)
-                elif need is ROOM:
-                    await trio.lowlevel.wait_writable(self.outlet.target)
-                else:
+            if self._driven:
+                self._owner = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._disarm)
+            elif need is ROOM:
+                await trio.lowlevel.wait_writable(self.outlet.target)
+            else:
+                with trio.CancelScope() as self._alarm:
                     await trio.lowlevel.wait_readable(self.source)
                     self.heard_at = trio.current_time()
-            self.outlet.stuck = patience.cancelled_caught and trio.current_time() >= patience.deadline
-            self._note_target()
 
     async def _earn(self, budget: Budget | None) -> None:
         """Wait until the budget has more, or end where it will not."""
@@ -270,8 +267,8 @@ class Pump:
         owner, self._owner = self._owner, None
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
-        elif not self._driven:
-            self.outlet.patience.cancel()
+        elif self._alarm is not None:
+            self._alarm.cancel()
 
     async def _pass_first(self, data: bytes, budget: Budget | None) -> None:
         for at in range(0, len(data), READ_BYTES):

@@ -9,7 +9,6 @@ import math
 import os
 import socket
 from collections.abc import Iterable
-from contextlib import nullcontext
 
 import trio
 from attrs import frozen
@@ -46,6 +45,8 @@ class Terms:
 class Side:
     """One of the two peers: what is heard from it, and how it is spoken to."""
 
+    __slots__ = ("hears", "masked", "name", "pinged_at", "says", "walker")
+
     def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | None, *, masked: bool) -> None:
         self.name = name
         self.hears = hears  # the pump that reads from this side
@@ -76,6 +77,25 @@ class Relay:
     ``from_client``, ``from_upstream``: what was read ahead from each. ``compressed``: permessage-deflate was agreed on.
     """
 
+    __slots__ = (
+        "_data_at",
+        "_keeper",
+        "_likely",
+        "_nap",
+        "_over",
+        "_progress",
+        "_scope",
+        "_terms",
+        "cause",
+        "client",
+        "detail",
+        "fault",
+        "greeting",
+        "to_client",
+        "to_upstream",
+        "upstream",
+    )
+
     def __init__(
         self,
         client: socket.socket,
@@ -94,6 +114,7 @@ class Relay:
         self._terms = terms
         self._scope = trio.CancelScope()  # once both directions run, their nursery's
         self._keeper: trio.lowlevel.Task | None = None  # of the time, while it sleeps
+        self._nap = trio.CancelScope()  # it does so in
         self._over = False  # it is dismissed
         self._progress: object = None  # of both directions, when it was last looked at
         self._data_at = 0.0
@@ -122,7 +143,7 @@ class Relay:
                 target,
                 scanner,
                 buffer=terms.buffer,
-                write_timeout_seconds=terms.write_timeout_seconds,
+                stalls=self._look_soon,
                 first=first,
                 budget=budget,
                 driven=terms.reactor is not None,
@@ -183,12 +204,17 @@ class Relay:
         if self.cause is not None:  # it came before there was anything to cancel
             return
         reactor = self._terms.reactor
-        with nullcontext() if reactor is None else reactor.driving(self.to_upstream, self.to_client):
+        if reactor is not None:
+            reactor.drive(self.to_upstream, self.to_client)
+        try:
             async with trio.open_nursery() as nursery:
                 self._scope = nursery.cancel_scope
                 nursery.start_soon(self._read)
                 nursery.start_soon(self._write)
                 await self._keep_time()
+        finally:
+            if reactor is not None:
+                reactor.leave(self.to_upstream, self.to_client)
 
     async def _read(self) -> None:
         match await self.to_upstream.run():
@@ -206,8 +232,6 @@ class Relay:
             case Ended.TARGET_LOST:  # its last words may still be on their way to the client
                 self._likely = Cause.UPSTREAM_LOST
                 self._leave_it_to(self.to_client, self._terms.control_timeout_seconds)
-            case Ended.TARGET_STUCK:
-                self.end(Cause.UPSTREAM_LOST, "it takes nothing")
 
     async def _write(self) -> None:
         match await self.to_client.run():
@@ -228,8 +252,6 @@ class Relay:
             case Ended.TARGET_LOST:
                 self._likely = Cause.CLIENT_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
-            case Ended.TARGET_STUCK:
-                self.end(Cause.TOO_SLOW)
 
     def _leave_it_to(self, other: Pump, seconds: float) -> None:
         """This direction is over; the other has so long to end too, and then both are cut."""
@@ -241,7 +263,7 @@ class Relay:
         """Until both directions have ended."""
         self._data_at = trio.current_time()
         while not self._over:
-            with trio.move_on_at(self._look(trio.current_time())):
+            with trio.move_on_at(self._look(trio.current_time())) as self._nap:
                 self._keeper = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._keeper_is_cancelled)
 
@@ -270,7 +292,18 @@ class Relay:
             elif seen.due is Due.PING:
                 side.ping()
             again_at = min(again_at, seen.again_at)
+        for side, cause in ((self.client, Cause.TOO_SLOW), (self.upstream, Cause.UPSTREAM_LOST)):
+            outlet = side.says.outlet
+            if outlet.held:
+                stuck_at = outlet.stalled_at + self._terms.write_timeout_seconds
+                if now >= stuck_at:
+                    self.end(cause, "it takes nothing")
+                again_at = min(again_at, stuck_at)
         return again_at
+
+    def _look_soon(self) -> None:
+        """A side takes no more: it is to be looked at when it has done so for too long."""
+        self._nap.deadline = min(self._nap.deadline, trio.current_time() + self._terms.write_timeout_seconds)
 
     def _keeper_is_cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._keeper = None  # a task that is cancelled and rescheduled as well stops the whole program
