@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from benchmarks import table
 from benchmarks.results import Results, Row
+from benchmarks.why import WHY
+from benchmarks.works import SEVERAL, WORKERS, Work
 
 HEAD = """\
 # Performance
@@ -50,9 +52,11 @@ def written(results: Results) -> str:
         "\n".join(_ratios(results)),
         "![The same as a picture](performance.png)\n",
         "\n".join(_behind(results)),
+        "\n".join(_missed(results)),
         METHOD.format(rounds=results.rounds, seconds=results.seconds),
         "\n".join(_machine(results)),
         "\n".join(_figures(results)),
+        "\n".join(_workers(results)),
         "\n".join(_memory(results)),
         "\n".join(_growth(results)),
     ]
@@ -103,6 +107,15 @@ def _behind(results: Results) -> Iterator[str]:
     yield ""
 
 
+def _missed(results: Results) -> Iterator[str]:
+    missed = [row for row in results.rows() if any(map(row.missed, row.goals))]
+    if missed:
+        yield "## Why a goal is missed\n"
+        for row in missed:
+            yield f"- {row.title}: {WHY.get(row.name, 'not looked into yet')}"
+        yield ""
+
+
 def _machine(results: Results) -> Iterator[str]:
     yield "## Machine and versions\n"
     if results.disturbed:
@@ -115,10 +128,28 @@ def _figures(results: Results) -> Iterator[str]:
     yield "## Figures\n"
     yield "Medians over the rounds. CPU is per message or session; latency: a round trip's, or a session's opening's.\n"
     for work in results.works:
-        if work.at is None:
+        if work.at is None and work.group != WORKERS:
             yield f"### {work.title[0].upper()}{work.title[1:]}\n"
             peers = results.samples.peers(work.name)
             yield from _table(COLUMNS, ((peer, *table.cells(results.samples, work, peer)) for peer in peers))
+
+
+def _workers(results: Results) -> Iterator[str]:
+    works = [work for work in results.works if work.group == WORKERS and results.samples.of(work.name, SEVERAL)]
+    if works:
+        yield "## Several workers\n"
+        yield "What two workers get through, beside one. Load and upstream want a processor each as well: where there"
+        yield "are no more than two for all, this is not what two workers can do, but what is left to them.\n"
+        rows = ((work.title, *_throughput(results, work)) for work in works)
+        yield from _table(("work", "1 worker, per second", "2 workers", "gain", "CPU, 2 workers to 1"), rows)
+
+
+def _throughput(results: Results, work: Work) -> Iterator[str]:
+    for peer in (results.subject, SEVERAL):
+        yield f"{results.samples.median(work.name, peer, 'per_second'):,.0f}"
+    for figure in ("per_second", "cost_us"):
+        ratio = results.samples.ratio(work.name, figure, SEVERAL, results.subject)
+        yield table.shown(ratio)
 
 
 def _memory(results: Results) -> Iterator[str]:

@@ -16,6 +16,7 @@ from attrs import evolve, field, frozen
 
 from benchmarks.costs import children
 from benchmarks.programs import Compiled, announced
+from benchmarks.works import SEVERAL
 from tests.oidc_provider import OidcProvider
 from tests.servers.debian import ensure
 from tests.servers.gateway import Gateway
@@ -107,9 +108,10 @@ class Site:
             return STARTED[name](self, name, directory)
         return self._start_gateway(name, directory)
 
-    def _start_gateway(self, name: str, directory: Path) -> Peer:
+    def _start_gateway(self, name: str, directory: Path, workers: int = 1) -> Peer:
         environment = {
             **BEYOND_REACH,
+            "WORKERS": str(workers),
             "JWKS_URL": self.provider.jwks_uri,
             "JWT_EXPECTED_ISSUER": self.provider.issuer,
             "JWT_EXPECTED_AUDIENCE": AUDIENCE,
@@ -121,6 +123,9 @@ class Site:
         gateway = Gateway.start(directory, environment)
         gateway.wait_until_ready()
         return _peer(name, gateway.process, gateway.port)
+
+    def _start_several(self, name: str, directory: Path) -> Peer:
+        return self._start_gateway(name, directory, workers=2)
 
     def _start_go(self, name: str, directory: Path) -> Peer:
         command: list[str | Path] = [self.compiled.proxy, f"-upstream=ws://127.0.0.1:{self.upstream}/"]
@@ -156,6 +161,7 @@ STARTED: Mapping[str, Callable[[Site, str, Path], Peer]] = {
     "go-open": Site._start_go,
     "nginx": Site._start_nginx,
     "haproxy": Site._start_haproxy,
+    SEVERAL: Site._start_several,
 }
 GATEWAY = "gateway"
 

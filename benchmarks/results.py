@@ -5,22 +5,23 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import asdict, frozen
 
 from benchmarks.figures import Failure, Held, Ratio, Samples
-from benchmarks.works import MEMORY_GOALS, Work
+from benchmarks.works import MEMORY, MEMORY_GOALS, WORKERS, Work
 
 AT_REST = 0.3  # processes that want to run, on average of a minute
 
 
 @frozen
 class Row:
-    """One line of ratios: by peer, those of the subject's figure to its. Below 1 speaks for the subject."""
+    """One line of ratios of a work: by peer, those of the subject's figure to its. Below 1 speaks for the subject."""
 
+    name: str
     title: str
     figure: str
     ratios: Mapping[str, Ratio]
     goals: Mapping[str, float]
 
     def missed(self, peer: str) -> bool:
-        return peer in self.goals and self.ratios[peer].median > self.goals[peer]
+        return peer in self.goals and peer in self.ratios and self.ratios[peer].median > self.goals[peer]
 
 
 @frozen(kw_only=True)
@@ -45,17 +46,17 @@ class Results:
         return self.load_before > AT_REST
 
     def rows(self) -> Iterator[Row]:
-        """Work by work, without the growth curves; memory at the end."""
+        """Work by work, without the growth curves and the several workers; memory at the end."""
         for work in self.works:
-            if work.at is None:
+            if work.at is None and work.group != WORKERS:
                 ratios = {peer: self.samples.ratio(work.name, work.judged, self.subject, peer) for peer in self.beside}
                 there = {peer: ratio for peer, ratio in ratios.items() if ratio is not None}
-                yield Row(work.title, work.judged, there, work.goals)
+                yield Row(work.name, work.title, work.judged, there, work.goals)
         for sessions in dict.fromkeys(held.sessions for held in self.held):
             each = {held.peer: held.kib_each for held in self.held if held.sessions == sessions}
             measured = [peer for peer in self.beside if each.get(peer)]
             alike = {peer: Ratio(*[each[self.subject] / each[peer]] * 3) for peer in measured}
-            yield Row(f"memory of {sessions:,} idle sessions", "kib_each", alike, MEMORY_GOALS)
+            yield Row(MEMORY, f"memory of {sessions:,} idle sessions", "kib_each", alike, MEMORY_GOALS)
 
     def curve(self, group: str, peer: str) -> list[tuple[int, float]]:
         """Cost of a message in microseconds, by what grows."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from benchmarks.figures import Failure, Sample, Samples
+from benchmarks.figures import Failure, Ratio, Sample, Samples
 from benchmarks.results import Results, Row
 from benchmarks.works import Work
 
@@ -45,8 +45,11 @@ def ratio_table(results: Results) -> Iterator[str]:
 
 
 def ratio(row: Row, peer: str) -> str:
-    found = row.ratios.get(peer)
-    return f"{found.median:.2f} ({found.lowest:.2f}-{found.highest:.2f})" if found else "-"
+    return shown(row.ratios.get(peer))
+
+
+def shown(ratio: Ratio | None) -> str:
+    return f"{ratio.median:.2f} ({ratio.lowest:.2f}-{ratio.highest:.2f})" if ratio else "-"
 
 
 def goal(row: Row, peer: str) -> str:

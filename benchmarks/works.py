@@ -40,6 +40,7 @@ class Work:
 
 RELAYS = ("go", "haproxy", "nginx")
 CHECKING = ("go", "haproxy", "nginx", "go-open")
+WORKERS, SEVERAL = "workers", "gateway-2-workers"
 SESSIONS = 1000
 STORM = 5000
 
@@ -88,6 +89,11 @@ def mqtt(connections: int, inflight: int, version: int, shown: str) -> Work:
     )
 
 
+def with_workers(work: Work) -> Work:
+    """The same before a gateway with one worker and before one with several."""
+    return evolve(work, name=f"{WORKERS}-{work.name}", group=WORKERS, goals={}, peers=(SEVERAL,), rounds_max=3)
+
+
 def across_connections(connections: int) -> Work:
     return Work(
         name=f"connections-{connections}",
@@ -114,6 +120,15 @@ def across_sizes(size: int) -> Work:
     )
 
 
+KNOWN = Work(
+    name="sessions-known",
+    group="sessions",
+    title="sessions, tokens seen before",
+    options={"mode": "sessions", "connections": SESSIONS, "opening": 16},
+    unit="session",
+    peers=CHECKING,
+    quick={"connections": 300},
+)
 WORKS = (
     ping_pong(1, {"go": 1.3, "haproxy": 1.3}, judged="p50_us"),
     ping_pong(10, {"go": 1.0, "haproxy": 1.3}),
@@ -137,15 +152,7 @@ WORKS = (
         fresh_tokens=SESSIONS,
         quick={"connections": 300},
     ),
-    Work(
-        name="sessions-known",
-        group="sessions",
-        title="sessions, tokens seen before",
-        options={"mode": "sessions", "connections": SESSIONS, "opening": 16},
-        unit="session",
-        peers=CHECKING,
-        quick={"connections": 300},
-    ),
+    KNOWN,
     Work(
         name="storm",
         group="storm",
@@ -156,6 +163,10 @@ WORKS = (
         rounds_max=3,
         quick={"connections": 1000},
     ),
+    with_workers(ping_pong(100, {})),
+    with_workers(pipelined(10, 64, 100, "100 B", {})),
+    with_workers(pipelined(4, 4, 60_000, "60 kB", {})),
+    with_workers(KNOWN),
     *(across_connections(count) for count in (1, 3, 10, 30, 100, 300, 1000, 3000)),
     *(across_sizes(size) for size in (10, 100, 1000, 4000, 16_000, 64_000, 256_000, 1_000_000)),
 )

@@ -11,7 +11,8 @@ from benchmarks import page, table
 from benchmarks.costs import Spent, spent
 from benchmarks.figures import Failure, Held, Sample, Samples
 from benchmarks.results import Results
-from benchmarks.works import MEMORY_GOALS, WORKS, Work, chosen
+from benchmarks.why import WHY
+from benchmarks.works import MEMORY, MEMORY_GOALS, SEVERAL, WORKS, Work, chosen
 
 WORK = Work(name="work", group="group", title="some work", options={}, goals={"go": 1.0})
 
@@ -108,6 +109,22 @@ def test_where_a_peer_is_ahead() -> None:
 def test_ahead_everywhere() -> None:
     """The page says so, too, where no peer is ahead."""
     assert "Nowhere in this run." in page.written(results(sample("gateway", 0, 5), sample("go", 0, 10)))
+
+
+def test_why_a_goal_is_missed() -> None:
+    """The page says why beneath a missed goal, or that nobody has looked; of a goal that is reached it says nothing."""
+    assert "- some work: not looked into yet" in page.written(results(*TWICE_AS_DEAR))
+    assert "## Why" not in page.written(results(sample("gateway", 0, 5), sample("go", 0, 10)))
+    assert set(WHY) <= {MEMORY, *(work.name for work in WORKS)}
+
+
+def test_several_workers() -> None:
+    """Several workers are shown beside one, and are no peer."""
+    [work] = [work for work in WORKS if work.name == "workers-ping-100"]
+    one, two = (evolve(sample(peer, 0, 10, work.name), count=n) for peer, n in (("gateway", 100), (SEVERAL, 150)))
+    written = page.written(results(one, two, works=[work]))
+    assert f"| {work.title} | 200 | 300 | 1.50 (1.50-1.50) | 1.00 (1.00-1.00) |" in written
+    assert "Nowhere in this run." in written
 
 
 def test_disturbed() -> None:
