@@ -47,7 +47,8 @@ def _ratios(results: Results, axes: Axes) -> None:
     axes.grid(axis="x", lw=0.3)
     axes.set_yticks([y - 0.35 + height / 2 for y in range(len(rows))], [row.title for row in rows])
     axes.set_title(f"{results.subject} / peer: left of 1 the {results.subject} takes less; strokes are goals")
-    axes.legend(loc="best")
+    if results.beside:
+        axes.legend(loc="best")
 
 
 def _curve(results: Results, axes: Axes, group: str, label: str) -> None:
