@@ -15,7 +15,7 @@ nox.options.error_on_missing_interpreters = True
 nox.options.sessions = ["lint", "types", "contract", "build", "unit", "integration", "coverage"]
 
 # One test process for each processor; `-- -n 0` is one for all.
-SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=loadgroup")
+SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=load")
 
 GROUPS = nox.project.load_toml("pyproject.toml")
 

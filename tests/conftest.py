@@ -20,14 +20,6 @@ class StartGateway(Protocol):
     def __call__(self, environment: Mapping[str, str]) -> Gateway: ...
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where tests run side by side, one process has all that need RabbitMQ: it takes ten seconds to start."""
-    for item in items:
-        if isinstance(item, pytest.Function) and "rabbitmq" in item.fixturenames:
-            item.add_marker(pytest.mark.xdist_group("rabbitmq"))
-
-
 @pytest.fixture(scope="session")
 def mosquitto(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
     """A Mosquitto that lets in everybody."""

@@ -73,6 +73,7 @@ def test_defaults_of_a_jwk() -> None:
         (changed(alg=[]), "has an alg that is not one of ES256"),
         (changed(kid=7), "has a kid that is not a string"),
     ],
+    ids=range(12),
 )
 def test_bad_key(text: str, what: str) -> None:
     """What is no private key of the gateway's algorithms is refused with half a sentence that repeats nothing of it."""

@@ -270,7 +270,7 @@ class TestEnding:
             assert await ends.client.read_to_end() == b""
         assert ends.relay.cause is Cause.CLOSED_BY_UPSTREAM
 
-    @pytest.mark.parametrize("wire", [b"\x88\x80\x00\x00\x00\x00", build_frame(8, b"\x03", masked=True)])
+    @pytest.mark.parametrize("wire", [b"\x88\x80\x00\x00\x00\x00", build_frame(8, b"\x03", masked=True)], ids=range(2))
     async def test_any_close_passes(self, wire: bytes) -> None:
         """A Close passes as bytes, whatever it holds."""
         async with relaying() as ends:

@@ -281,6 +281,7 @@ async def test_client_that_trickles(offer: str) -> None:
         b"\x89\xfe\x00\x7e" + bytes(4 + 126),  # a ping of 126 bytes
         b"\x81\xff\xff" + bytes(11),  # a length of 64 bits with the highest one set
     ],
+    ids=range(10),
 )
 async def test_illegal_frame_before_the_first_message(frames: bytes) -> None:
     """A frame that RFC 6455 forbids is answered with 1002, before the first message as in it."""
