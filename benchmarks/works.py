@@ -91,7 +91,8 @@ def mqtt(connections: int, inflight: int, version: int, shown: str) -> Work:
 
 def with_workers(work: Work) -> Work:
     """The same before a gateway with one worker and before one with several."""
-    return evolve(work, name=f"{WORKERS}-{work.name}", group=WORKERS, goals={}, peers=(SEVERAL,), rounds_max=3)
+    name = f"{WORKERS}-{work.name}"
+    return evolve(work, name=name, group=WORKERS, goals={}, peers=(SEVERAL,), rounds_max=3, quick=None)
 
 
 def across_connections(connections: int) -> Work:
