@@ -1,0 +1,64 @@
+"""What happens inside Redis: the limits that all gateways share, as Lua scripts. Pure text.
+
+Each script works on one key, on Redis' own clock, in one step that nothing comes between, and lets the key live no
+longer than it says anything. Arguments are what the settings say, so gateways whose settings differ for a while do
+no harm. All return whole numbers.
+"""
+
+import hashlib
+from collections.abc import Hashable
+
+# ARGV: tokens per second, the most it holds, tokens given back, tokens wanted.
+# Returns: tokens granted, milliseconds until they are void, milliseconds until the next token (0: there are more).
+#
+# What is kept is the debt: how many tokens are missing from a full bucket, and when that was so. It shrinks by the
+# rate; a debt of nothing is a bucket that need not be remembered. After a step of the clock, back or (another master's)
+# forward, the debt counts from the new time: who is in debt must not wait for the old time to come again.
+TOKEN_BUCKET = """
+local rate, capacity, back, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+local kept = redis.call('HMGET', KEYS[1], 'debt', 'at')
+local debt, at = tonumber(kept[1]) or 0, tonumber(kept[2]) or now
+debt = math.max(0, debt - math.max(0, now - at) * rate / 1000000 - back)
+local free = math.max(0, math.floor(capacity - debt))
+local granted = math.min(wanted, free)
+debt = debt + granted
+if debt > 0 then
+    redis.call('HSET', KEYS[1], 'debt', string.format('%.17g', debt), 'at', string.format('%.0f', now))
+    redis.call('PEXPIRE', KEYS[1], math.min(math.ceil(debt / rate * 1000), 1e12))
+else
+    redis.call('DEL', KEYS[1])
+end
+local again = 0
+if granted == free then
+    again = math.min(math.ceil(math.max(0, debt - capacity + 1) / rate * 1000), 1e12)
+end
+return {granted, 1000, again}
+"""
+
+# The same arguments and answers, for windows of one second in each of which `capacity` is granted, whatever the rate.
+# A window begins with the first token that is taken from it. What is not spent by its end is void then, so nothing that
+# is given back belongs to a window that is still open.
+FIXED_WINDOW = """
+local capacity, wanted = tonumber(ARGV[2]), tonumber(ARGV[4])
+local used, left = tonumber(redis.call('GET', KEYS[1])) or 0, redis.call('PTTL', KEYS[1])
+if left <= 0 then
+    used, left = 0, 1000
+end
+local free = math.max(0, capacity - used)
+local granted = math.min(wanted, free)
+if granted > 0 then
+    redis.call('SET', KEYS[1], string.format('%.0f', used + granted), 'PX', left)
+end
+return {granted, left, granted == free and left or 0}
+"""
+
+
+def key_of(prefix: str, what: str, identity: Hashable) -> str:
+    """The name of a key: short, the same in every gateway, and it shows nobody's name to who looks at Redis.
+
+    In braces, so that all keys of one identity are in one slot of a cluster.
+    """
+    digest = hashlib.sha256(repr(identity).encode("utf-8", "backslashreplace")).hexdigest()[:32]
+    return f"{prefix}{what}:{{{digest}}}"
