@@ -1,0 +1,168 @@
+"""`SharedBucket`: several gateways over one real Redis, which is also frozen and killed."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import trio
+from structlog import get_logger
+from structlog.testing import capture_logs
+
+from tests.servers.redis import Redis
+from trio_ws_gateway.config.redis_url import RedisUrl
+from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.limits.shared import SharedBucket, SharedBuckets
+from trio_ws_gateway.redis_link import RedisLink
+
+pytestmark = pytest.mark.integration
+
+ROBOT = ("issuer", "robot-7")
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    server = Redis.start(tmp_path)
+    yield server
+    server.kill()
+
+
+@asynccontextmanager
+async def fleet(redis: Redis, gateways: int = 1, algorithm: str = "token-bucket") -> AsyncIterator[list[SharedBuckets]]:
+    with capture_logs():
+        async with trio.open_nursery() as nursery:
+            members = []
+            for _ in range(gateways):
+                link = RedisLink(RedisUrl.parse(redis.url), prefix="t:", log=get_logger(), changed=lambda _: None)
+                await nursery.start(link.run)
+                members.append(SharedBuckets(link, prefix="t:", algorithm=algorithm))
+                nursery.start_soon(members[-1].run)
+            yield members
+            nursery.cancel_scope.cancel()
+
+
+def bucket(member: SharedBuckets, *, rate: float = 0.001, burst: int = 24) -> SharedBucket:
+    memory = TokenBucket(rate=rate, capacity=burst, now=trio.current_time())
+    return member.bucket("messages", ROBOT, rate=rate, capacity=burst, memory=memory)
+
+
+async def spend_all(robot: SharedBucket) -> int:
+    """All that can be had now."""
+    spent = 0
+    while await robot.wait_for_more():
+        tokens = robot.available(trio.current_time())
+        robot.spend(tokens)
+        spent += tokens
+    return spent
+
+
+async def test_one_limit_for_all(redis: Redis) -> None:
+    """What one gateway has granted another one does not grant again."""
+    async with fleet(redis, 2) as (one, two):
+        here, there = bucket(one), bucket(two)
+        assert await here.wait_for_more()
+        here.spend(2)
+        assert await spend_all(there) == 24 - 2 - 3  # those spent here, and the lease that is held here
+        here.spend(here.available(trio.current_time()))
+        assert not await there.wait_for_more()
+        assert not await here.wait_for_more()
+
+
+async def test_asks_ahead(redis: Redis) -> None:
+    """Whoever asks at the beginning and sends no faster than answers come never finds it empty."""
+    async with fleet(redis) as (one,):
+        robot = bucket(one, burst=80)
+        robot.ask()
+        await trio.sleep(0.02)
+        for _ in range(15):
+            assert robot.available(trio.current_time()) > 0
+            robot.spend(5)
+            await trio.sleep(0.005)
+
+
+async def test_what_is_left_is_given_back(redis: Redis) -> None:
+    """A lease that nobody spends is back a second later, also when its sessions have gone."""
+    async with fleet(redis, 2) as (one, two):
+        assert await bucket(one).wait_for_more()
+        await trio.sleep(1.4)
+        assert await spend_all(bucket(two)) == 24
+
+
+async def test_fixed_window(redis: Redis) -> None:
+    """With fixed windows all gateways together grant the burst in each second."""
+    async with fleet(redis, 2, "fixed-window") as (one, two):
+        here, there = bucket(one), bucket(two)
+        assert await spend_all(here) + await spend_all(there) == 24
+        await trio.sleep(1.1)
+        assert await spend_all(there) + await spend_all(here) == 24
+
+
+async def test_redis_that_freezes(redis: Redis) -> None:
+    """A session waits 50 ms at the longest, and then has the limit of this gateway, less what it has spent."""
+    async with fleet(redis) as (one,):
+        robot = bucket(one)
+        assert await robot.wait_for_more()
+        robot.spend(robot.available(trio.current_time()))
+        await trio.sleep(0.02)
+        redis.freeze()
+        spent = 3
+        longest = 0.0
+        while True:
+            began_at = trio.current_time()
+            more = await robot.wait_for_more()
+            longest = max(longest, trio.current_time() - began_at)
+            if not more:
+                break
+            robot.spend(1)
+            spent += 1
+            await trio.sleep(0.01)
+        assert spent == 24
+        assert longest < 0.06
+        with trio.fail_after(1):
+            while one.link.is_up:
+                await trio.sleep(0.01)
+        redis.thaw()
+        with trio.fail_after(5):
+            while not await robot.wait_for_more():
+                await trio.sleep(0.01)
+
+
+async def test_redis_that_is_flushed(redis: Redis) -> None:
+    """A flush gives everybody a new burst, and nothing else happens."""
+    async with fleet(redis) as (one,):
+        robot = bucket(one)
+        assert await spend_all(robot) == 24
+        with redis.client() as client:
+            client.flushall()
+        await trio.sleep(1.05)  # for which it was told that there is none
+        assert await spend_all(robot) == 24
+
+
+async def test_no_more_requests_than_needed(redis: Redis) -> None:
+    """Who is denied asks once a second, however often he tries."""
+    async with fleet(redis) as (one,):
+        robot = bucket(one)
+        await spend_all(robot)
+        with redis.client() as client:
+            before = client.info("commandstats")["cmdstat_evalsha"]["calls"]
+            for _ in range(1000):
+                assert not await robot.wait_for_more()
+            assert client.info("commandstats")["cmdstat_evalsha"]["calls"] <= before + 1
+
+
+async def test_two_sessions_that_wait(redis: Redis) -> None:
+    """All who wait hear of the answer; each is told so only when there is something for it."""
+    async with fleet(redis) as (one,):
+        robot = bucket(one, burst=2)
+        got: list[bool] = []
+
+        async def session() -> None:
+            for _ in range(2):
+                got.append(await robot.wait_for_more())
+                if got[-1]:
+                    robot.spend(1)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(session)
+            nursery.start_soon(session)
+        assert sorted(got) == [False, False, True, True]

@@ -1,0 +1,142 @@
+"""What one gateway holds of an identity's tokens, when all gateways share them. Pure; ``now`` is passed in.
+
+The tokens are in Redis; a gateway takes some ahead, so that a message waits for nobody. Such a lease is debited there
+when it is taken, and what is not spent a second after the last was taken is void. Nothing is spent that was not
+debited, and no gateway has more in hand or on its way than ``size``: so over any T seconds all gateways together accept
+at most burst + rate x T + gateways x size, whatever happens to them and to answers. What is void is given back.
+
+While Redis is away or late, the memory bucket decides, and the limit holds for each gateway by itself. It is debited
+all the time, so that nobody gets a new burst only because Redis has gone.
+"""
+
+from typing import Protocol
+
+from attrs import frozen
+
+PATIENCE_SECONDS = 0.05  # for an answer; then memory decides
+ASK_AGAIN_SECONDS = 1.0  # at the latest, however far the next token is: Redis may have been flushed since
+SHARE = 8  # of the burst, that one gateway takes ahead
+
+
+class Bucket(Protocol):
+    """What is spent from, be it here or shared: ask how many tokens there are, and take them in the same moment."""
+
+    def available(self, now: float) -> int: ...
+    def spend(self, tokens: int) -> None: ...
+
+
+@frozen
+class Question:
+    """For Redis: ``back`` tokens are given back, ``wanted`` are asked for."""
+
+    back: int
+    wanted: int
+
+
+@frozen
+class Answer:
+    """``granted`` tokens, void after ``valid_seconds``; none comes before ``again_seconds`` (0: there are more)."""
+
+    granted: int
+    valid_seconds: float
+    again_seconds: float
+
+
+def lease_size(burst: int) -> int:
+    """How many tokens a gateway takes ahead at most."""
+    return max(1, burst // SHARE)
+
+
+class Lease:
+    """Tokens of one identity in this gateway. ``memory``: its bucket for the times without Redis."""
+
+    __slots__ = (
+        "_asked_at",
+        "_back",
+        "_doubt_until",
+        "_from_memory",
+        "_left",
+        "_none_before",
+        "memory",
+        "size",
+        "void_at",
+    )
+
+    def __init__(self, *, size: int, memory: Bucket) -> None:
+        self.size = size
+        self.memory = memory
+        self.void_at = 0.0
+        self._left = 0
+        self._back = 0  # void, and not given back yet
+        self._asked_at: float | None = None  # of the question that is open; there is one at a time
+        self._none_before = 0.0  # Redis has said that no token comes before
+        self._doubt_until = 0.0  # after a question that nobody answered
+        self._from_memory = False
+
+    def available(self, now: float, *, away: bool) -> int:
+        """How many tokens may be spent now: of the lease, or from memory where Redis is ``away`` or late."""
+        in_memory = self.memory.available(now)
+        self._from_memory = away or self._in_doubt(now)
+        if self._from_memory:
+            return max(0, in_memory)
+        self._void(now)
+        return self._left
+
+    def spend(self, tokens: int) -> None:
+        """Take tokens that ``available`` said are there, in the same moment."""
+        self.memory.spend(tokens)
+        if not self._from_memory:
+            self._left -= tokens
+
+    @property
+    def is_low(self) -> bool:
+        """Half of it is spent: time to ask, so that the rest lasts until there is an answer."""
+        return self._left <= self.size // 2 and self._asked_at is None
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing is in hand, open, or to be given back."""
+        return not self._left and not self._back and self._asked_at is None
+
+    def question(self, now: float) -> Question | None:
+        """What to ask Redis now, if anything. It is open from then on."""
+        self._void(now)
+        if not self.is_low or now < self._none_before or now < self._doubt_until:
+            return None
+        return self._open(self.size - self._left, now)
+
+    def surrender(self, now: float) -> Question | None:
+        """What to give back without asking for more, if anything. It is open from then on."""
+        self._void(now)
+        return self._open(0, now) if self._back and self._asked_at is None else None
+
+    def answer_by(self, now: float) -> float | None:
+        """Until when to wait for the open question; ``None`` where there is nothing to wait for."""
+        return None if self._asked_at is None or self._in_doubt(now) else self._asked_at + PATIENCE_SECONDS
+
+    def answered(self, answer: Answer, now: float) -> None:
+        """The open question has its answer. A lease counts from when it was asked for: it was debited after that."""
+        self._void(now)
+        if answer.granted and self._asked_at is not None:
+            self._left += answer.granted
+            self.void_at = self._asked_at + answer.valid_seconds
+        self._none_before = now + min(answer.again_seconds, ASK_AGAIN_SECONDS)
+        self._asked_at = None
+
+    def unanswered(self, now: float) -> None:
+        """Nobody knows what has become of the open question. What it may have debited is not spent."""
+        self._asked_at = None
+        self._doubt_until = now + PATIENCE_SECONDS
+
+    def _in_doubt(self, now: float) -> bool:
+        return now < self._doubt_until or (self._asked_at is not None and now >= self._asked_at + PATIENCE_SECONDS)
+
+    def _open(self, wanted: int, now: float) -> Question:
+        back, self._back = self._back, 0
+        self._asked_at = now
+        return Question(back, wanted)
+
+    def _void(self, now: float) -> None:
+        if self._left and now >= self.void_at:
+            self._back += self._left
+            self._left = 0

@@ -1,0 +1,124 @@
+"""Buckets that all gateways share, through Redis. A shell around ``leases``, which decides everything.
+
+A ``SharedBucket`` is spent from like any other, without waiting; what it needs it asks for ahead of time. Whoever finds
+it empty may wait for it: not longer than ``leases.PATIENCE_SECONDS``. Needs nobody to keep it: what is left in a
+lease when its sessions have gone is given back by ``run``.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+
+import trio
+
+from trio_ws_gateway.limits.leases import Answer, Bucket, Lease, lease_size
+from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
+from trio_ws_gateway.redis_link import RedisLink, Reply, Script
+
+SWEEP_SECONDS = 0.25
+
+ALGORITHMS = {"token-bucket": Script(TOKEN_BUCKET), "fixed-window": Script(FIXED_WINDOW)}
+
+
+class SharedBucket:
+    """Made by ``SharedBuckets``."""
+
+    __slots__ = ("_answer", "_capacity", "_key", "_lease", "_owner", "_rate", "watched")
+
+    def __init__(self, owner: "SharedBuckets", key: str, *, rate: float, capacity: int, memory: Bucket) -> None:
+        self._owner = owner
+        self._key = key
+        self._rate = rate
+        self._capacity = capacity
+        self._lease = Lease(size=lease_size(capacity), memory=memory)
+        self._answer = trio.Event()  # the next one
+        self.watched = False  # the owner's mark
+
+    def available(self, now: float) -> int:
+        """How many tokens may be spent now."""
+        return self._lease.available(now, away=not self._owner.link.is_up)
+
+    def spend(self, tokens: int) -> None:
+        """Take tokens that ``available`` said are there, in the same moment."""
+        self._lease.spend(tokens)
+        if tokens and self._lease.is_low:
+            self.ask()
+
+    async def wait_for_more(self) -> bool:
+        """Sleep until there are tokens. ``False``: there are none, and none can be had now."""
+        while not self.available(now := trio.current_time()):
+            self.ask()
+            if (answer_by := self._lease.answer_by(now)) is None:
+                return self.available(now) > 0
+            with trio.move_on_at(answer_by):
+                await self._answer.wait()
+        return True
+
+    def ask(self) -> None:
+        """Ask for tokens, where that is due. A session does so when it begins, and needs not wait later."""
+        question = self._lease.question(trio.current_time())
+        if question is not None:
+            self._submit(question.back, question.wanted)
+
+    def settle(self, now: float) -> bool:
+        """Give back what is void; whether there is nothing left to see to."""
+        if (question := self._lease.surrender(now)) is not None:
+            self._submit(question.back, question.wanted)
+        return self._lease.is_settled
+
+    @property
+    def void_at(self) -> float:
+        return self._lease.void_at
+
+    def _submit(self, back: int, wanted: int) -> None:
+        owner = self._owner
+        if not owner.link.is_up:
+            self._answered(None)
+            return
+        owner.watch(self)
+        owner.link.submit(owner.script, self._key, self._rate, self._capacity, back, wanted, answered=self._answered)
+
+    def _answered(self, reply: Reply | None) -> None:
+        now = trio.current_time()
+        if reply is None:
+            self._lease.unanswered(now)
+        else:
+            granted, valid_ms, again_ms = reply
+            self._lease.answered(Answer(granted, valid_ms / 1000, again_ms / 1000), now)
+        answer, self._answer = self._answer, trio.Event()
+        answer.set()
+
+
+class SharedBuckets:
+    """Makes buckets over one Redis, and gives back what they leave. ``algorithm``: a key of ``ALGORITHMS``."""
+
+    def __init__(self, link: RedisLink, *, prefix: str, algorithm: str) -> None:
+        self.link = link
+        self.script = ALGORITHMS[algorithm]
+        self._prefix = prefix
+        self._watched: deque[SharedBucket] = deque()  # about in the order in which their leases become void
+
+    def bucket(self, what: str, identity: Hashable, *, rate: float, capacity: int, memory: Bucket) -> SharedBucket:
+        """One of ``identity`` for ``what``, whatever that counts. ``memory``: decides where Redis does not."""
+        return SharedBucket(self, key_of(self._prefix, what, identity), rate=rate, capacity=capacity, memory=memory)
+
+    def watch(self, bucket: SharedBucket) -> None:
+        if not bucket.watched:
+            bucket.watched = True
+            self._watched.append(bucket)
+
+    async def run(self) -> None:
+        """Give back what is void, again and again, until cancelled."""
+        while True:
+            await trio.sleep(SWEEP_SECONDS)
+            self._sweep(trio.current_time())
+
+    def _sweep(self, now: float) -> None:
+        for _ in range(len(self._watched)):
+            bucket = self._watched[0]
+            if bucket.void_at > now:
+                return
+            self._watched.popleft()
+            if bucket.settle(now):
+                bucket.watched = False
+            else:
+                self._watched.append(bucket)
