@@ -214,7 +214,8 @@ TABLE: dict[Cause, Row] = {
         reason="Authentication timeout",
     ),
     Cause.TOO_MANY_CONNECTIONS: Row(
-        meaning="There are as many connections as are allowed.",
+        meaning="There are as many connections or sessions as are allowed, of this client or in all.",
+        advice="`detail` says which, [limits.md](limits.md) where it is set; behind a proxy see `TRUSTED_PROXIES`.",
         http=429,
         close=1013,
         reason="Too many connections",

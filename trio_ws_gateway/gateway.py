@@ -6,11 +6,13 @@ what is left then is cancelled. ``Order.CUT`` cancels at once. No task, thread o
 """
 
 import gc
+import math
 import resource
 import signal
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from enum import Enum, auto
+from functools import partial
 from typing import Self
 
 import structlog
@@ -19,6 +21,9 @@ import trio
 from trio_ws_gateway import wiring
 from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.limits.connections import Connections, ConnectionTerms
+from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
@@ -26,6 +31,7 @@ from trio_ws_gateway.session import Session
 BACKLOG = 4096
 LAG_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 60.0
+FEW_SESSIONS = 5_000
 OBJECTS_PER_COLLECTION = 20_000  # Python's own number is 700; so many are looked through in 1 ms
 
 
@@ -99,7 +105,11 @@ async def run(
     async def own_exposition() -> bytes:
         return metrics.expose()
 
-    _raise_descriptor_limit()
+    connections = wiring.connections(settings, _raise_descriptor_limit())
+    _say_how_many(settings, connections.terms, metrics, log)
+    metrics.handshakes.set_function(lambda: connections.handshakes)
+    link = wiring.redis_link(settings, metrics=metrics, log=log)
+    subjects = Subjects(settings.ws_max_sessions_per_subject, link=link, prefix=settings.redis_prefix)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log)
         services = wiring.services(
@@ -108,6 +118,8 @@ async def run(
             upstreams=upstreams,
             draining=lambda: acceptor.draining,
             reactor=reactor,
+            connections=connections,
+            subjects=subjects,
             metrics=metrics,
             exposition=exposition or own_exposition,
             log=log,
@@ -116,8 +128,10 @@ async def run(
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
             if reactor is not None:
                 root.start_soon(reactor.run)
-            budgets = services.budgets
-            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, lambda _late: budgets.sweep(trio.current_time()), log)
+            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (connections, services.budgets)), log)
+            if link is not None:
+                root.start_soon(link.run)
+                root.start_soon(subjects.run)
             if keys is not None:
                 await root.start(keys.run)
             await root.start(upstreams.resolver.run)
@@ -196,7 +210,25 @@ async def _every(seconds: float, chore: Callable[[float], object], log: structlo
             log.error("fault", exc_info=error)
 
 
-def _raise_descriptor_limit() -> None:
-    """A session takes two descriptors, and the soft limit of a login shell is 1,024."""
+def _sweep(tables: Iterable[Budgets | Connections], _late: float) -> None:
+    for table in tables:
+        table.sweep(trio.current_time())
+
+
+def _raise_descriptor_limit() -> float:
+    """How many descriptors there may be, from now on: the soft limit of a login shell is 1,024."""
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return math.inf if hard == resource.RLIM_INFINITY else hard
+
+
+def _say_how_many(
+    settings: Settings, terms: ConnectionTerms, metrics: Metrics, log: structlog.typing.FilteringBoundLogger
+) -> None:
+    """How many sessions there may be, and a warning where descriptors allow fewer than are wanted, or few."""
+    metrics.sessions_limit.set(terms.sessions)
+    if terms.sessions < (settings.ws_max_sessions or FEW_SESSIONS):
+        log.warning(
+            "setting",
+            warning=f"the limit of descriptors (ulimit -Hn) is good for {terms.sessions:g} sessions: no more are taken",
+        )

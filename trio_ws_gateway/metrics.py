@@ -176,6 +176,11 @@ class Metrics:
         self.revocations = counter("ws_revocations_total", "Sessions ended because their token was revoked.")
         self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
         self.worker_restarts = counter("ws_worker_restarts_total", "Workers that ended unasked and were replaced.")
+        self.handshakes = gauge("ws_handshakes", "Connections of which it is not known yet who they are.")
+        self.sessions_limit = gauge(
+            "ws_sessions_limit", "Sessions that there may be, as descriptors and settings allow."
+        )
+        self.redis_away = gauge("ws_redis_away", "Whether Redis is away (1), so that each gateway counts by itself.")
         self.auth_seconds = histogram("ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS)
         self.dial_seconds = histogram(
             "ws_dial_seconds", "Time to reach an upstream.", "protocol", buckets=LATENCY_BUCKETS

@@ -34,7 +34,7 @@ def open_client(url: RedisUrl, socket_seconds: float) -> Client:
             return redis.Redis.from_url(url.plain, **options)
         case Form.SENTINEL:
             login = dict(url.sentinel_login)
-            given = _of_servers(url)
+            given = of_servers(url)
             secure = {name: value for name, value in given.items() if name.startswith("ssl_")}
             if url.plain.startswith("rediss:"):
                 secure["ssl"] = given["ssl"] = True
@@ -42,7 +42,7 @@ def open_client(url: RedisUrl, socket_seconds: float) -> Client:
             master: redis.Redis = sentinel.master_for(url.service, **{**options, **given})  # type: ignore[no-untyped-call]
             return master
         case Form.CLUSTER:
-            given = _of_servers(url)
+            given = of_servers(url)
             if url.plain.startswith("rediss:"):
                 given["ssl"] = True
             nodes = [ClusterNode(host, port) for host, port in url.nodes]  # type: ignore[no-untyped-call]
@@ -58,7 +58,7 @@ def _options(socket_seconds: float) -> dict[str, Any]:
     }
 
 
-def _of_servers(url: RedisUrl) -> dict[str, Any]:
+def of_servers(url: RedisUrl) -> dict[str, Any]:
     """What the URL says for every server: login, database, options."""
     given: dict[str, Any] = parse_url(url.plain)  # type: ignore[no-untyped-call]
     return {name: value for name, value in given.items() if name not in ("host", "port", "connection_class")}

@@ -18,7 +18,7 @@ CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
 Snapshot = Sequence[Any]
 """Of each family its name, documentation, type, and samples; of each sample name, labels and value."""
 
-COUNTING_GAUGES = {"ws_active_sessions"}
+COUNTING_GAUGES = {"ws_active_sessions", "ws_handshakes", "ws_sessions_limit"}
 COUNTS = {"counter", "histogram"}
 
 

@@ -7,7 +7,7 @@ that tells the client. The session owns both sockets and closes them whatever ha
 
 import random
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import partial
 
 import structlog
@@ -23,7 +23,9 @@ from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.credentials import Carrier, Credential, early_credential, late_cookie, without_token
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits.budgets import Budget, Budgets
+from trio_ws_gateway.limits.connections import Connections, Visit
 from trio_ws_gateway.limits.rates import Direction, Rates, Spender
+from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
@@ -60,6 +62,8 @@ class Services:
     routes: Routes
     terms: Terms
     metrics: Metrics
+    connections: Connections
+    subjects: Subjects
     budgets: Budgets
     rates: Mapping[Direction, Rates]
     log: structlog.typing.FilteringBoundLogger
@@ -93,6 +97,8 @@ class Session:
         self._before_relay = trio.CancelScope()
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
+        self._visit = Visit(services.connections)
+        self._subject: Hashable = None  # whose session this counts as, once it does
 
     def end(self, cause: Cause) -> None:
         """End it for a cause that came from outside; the first one counts."""
@@ -105,6 +111,7 @@ class Session:
     async def run(self) -> None:
         try:
             leg.configure(self._client.sock, user_timeout_seconds=self._settings.tcp_user_timeout_seconds)
+            self._arrive()
             plain_answer = None
             with self._before_relay:
                 plain_answer = await self._begin()
@@ -127,6 +134,18 @@ class Session:
         finally:
             for sock in self._sockets:
                 leg.close(sock)
+            self._depart()
+
+    def _arrive(self) -> None:
+        """May it come in at all? Before a byte is read, unless a proxy stands before it."""
+        self._visit.arrive()
+        if self._peer not in self._settings.trusted_proxies:
+            self._visit.come_from(self._peer, trio.current_time())
+
+    def _depart(self) -> None:
+        self._visit.leave()
+        if self._subject is not None:
+            self._services.subjects.leave(self._subject)
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
@@ -151,6 +170,8 @@ class Session:
             cookie_waits=claimed is not None,
         )
         visitor = await self._verify(self._visitor(request), credential)
+        if credential is not None:
+            await self._enter()
         speaks_raw = credential is not None and claimed is None
         upstream_first = speaks_raw and self._settings.early_dial
         if upstream_first:
@@ -161,6 +182,7 @@ class Session:
             greeting, reader = await self._hear(upgrade, speaks_raw=speaks_raw)
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
+                await self._enter()
             beginning = _beginning(visitor, greeting, reader, subprotocol)
         budgets = self._budgets()
         dialled = await self._dial(beginning)
@@ -175,8 +197,11 @@ class Session:
         self._ledger.address = client_address(
             self._peer, request.headers.all("x-forwarded-for"), self._settings.trusted_proxies
         )
+        if self._peer in self._settings.trusted_proxies:
+            self._visit.come_from(self._ledger.address, trio.current_time())
         if self._services.draining():
             raise Refused(Cause.DRAINING)
+        self._visit.ask_for_session()
         if not origin_allowed(request.headers.get("origin"), self._settings.ws_allowed_origins):
             raise Refused(Cause.FORBIDDEN, "origin")
         return upgrade
@@ -241,6 +266,14 @@ class Session:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
         self._refusal = partial(_websocket_refusal, self._ledger)
 
+    async def _enter(self) -> None:
+        """It is known who it is: a session of that subject, where there may be one more."""
+        self._visit.verified()
+        if (identity := self._ledger.identity) is not None:
+            subject = (identity.issuer, identity.subject)
+            await self._services.subjects.enter(subject)
+            self._subject = subject
+
     def _budgets(self) -> Mapping[Direction, Budget | None]:
         """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
         services, identity = self._services, self._ledger.identity
@@ -301,11 +334,12 @@ class Session:
             self._ledger.close(refused.cause, refused.detail)
 
     async def _say_last(self, data: bytes) -> None:
-        await self._client.say_last(
-            data,
-            write_seconds=self._settings.ws_write_timeout_seconds,
-            linger_seconds=self._settings.ws_control_timeout_seconds,
-        )
+        with self._services.connections.showing_out() as patient:
+            await self._client.say_last(
+                data,
+                write_seconds=self._settings.ws_write_timeout_seconds,
+                linger_seconds=self._settings.ws_control_timeout_seconds if patient else 0,
+            )
 
 
 def _beginning(visitor: Visitor, greeting: Greeting, reader: OpeningReader, subprotocol: str | None) -> Beginning:

@@ -12,6 +12,7 @@ from pathlib import Path
 import structlog
 from attrs import frozen
 
+from trio_ws_gateway import redis_client
 from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
@@ -19,12 +20,15 @@ from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, budget
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates
+from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
 from trio_ws_gateway.protocols.registry import Registry, standard_registry
+from trio_ws_gateway.redis_link import RedisLink
 from trio_ws_gateway.relay.pump import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Terms
@@ -52,6 +56,11 @@ def try_out(settings: Settings) -> None:
     """Raise ``BadSettings`` for what ``services`` would not do with, before anything is opened."""
     key_source(settings)
     upstream_tls(settings.upstream_ca_file)
+    if settings.redis_url is not None:
+        try:
+            redis_client.check(settings.redis_url)
+        except ValueError as error:
+            raise BadSettings((Problem("REDIS_URL", str(error), "a URL as redis-py takes it"),)) from None
 
 
 def key_source(settings: Settings) -> KeySource | None:
@@ -102,6 +111,38 @@ def upstreams(settings: Settings, *, metrics: Metrics, log: structlog.typing.Fil
     return Upstreams(resolver=resolver, routes=routes, health=health)
 
 
+def redis_link(settings: Settings, *, metrics: Metrics, log: structlog.typing.FilteringBoundLogger) -> RedisLink | None:
+    """The way to Redis, where the settings name one."""
+    if settings.redis_url is None:
+        return None
+
+    def changed(is_up: bool) -> None:
+        metrics.redis_away.set(not is_up)
+
+    return RedisLink(settings.redis_url, prefix=settings.redis_prefix, log=log, changed=changed)
+
+
+def connections(settings: Settings, descriptors: float) -> Connections:
+    """Who may come. ``descriptors``: how many this process may have, ``math.inf`` for any number."""
+    sessions: float = settings.ws_max_sessions or math.inf
+    usable = math.inf
+    if descriptors < math.inf:
+        sessions = min(sessions, sessions_for(int(descriptors)))
+        usable = descriptors - reserved(int(descriptors)) // 2
+    return Connections(
+        ConnectionTerms(
+            descriptors=usable,
+            sessions=sessions,
+            sessions_per_address=settings.ws_max_sessions_per_address or math.inf,
+            handshakes=settings.ws_max_handshakes or math.inf,
+            handshakes_per_address=settings.ws_max_handshakes_per_address or math.inf,
+            rate_per_address=settings.ws_connections_per_second_per_address or math.inf,
+            burst_per_address=settings.ws_connections_burst_per_address,
+            exempt=settings.ws_address_limits_exempt,
+        )
+    )
+
+
 def services(
     settings: Settings,
     *,
@@ -109,6 +150,8 @@ def services(
     upstreams: Upstreams,
     draining: Callable[[], bool],
     reactor: Reactor | None,
+    connections: Connections,
+    subjects: Subjects,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
@@ -145,6 +188,8 @@ def services(
             max_fragments=settings.ws_max_fragments or NO_LIMIT,
         ),
         metrics=metrics,
+        connections=connections,
+        subjects=subjects,
         budgets=_budgets(settings),
         rates=_rates(settings),
         log=log,

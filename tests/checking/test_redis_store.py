@@ -11,6 +11,7 @@ from tests.servers.ports import free_port
 from tests.servers.redis import Redis
 from trio_ws_gateway.checking.findings import Status, Trouble
 from trio_ws_gateway.checking.redis_store import check_redis
+from trio_ws_gateway.config.redis_url import RedisUrl
 
 pytestmark = pytest.mark.integration
 
@@ -32,14 +33,14 @@ def redis_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 
 async def found(url: str, timeout_seconds: float = PATIENCE) -> str:
-    (finding,) = await check_redis(url, timeout_seconds, has_effect=True)
+    (finding,) = await check_redis(RedisUrl.parse(url), timeout_seconds)
     assert (finding.name, finding.status) == ("redis", Status.OK)
     return finding.detail
 
 
 async def trouble(url: str, timeout_seconds: float = PATIENCE) -> Trouble:
     with pytest.raises(Trouble) as caught:
-        await check_redis(url, timeout_seconds, has_effect=True)
+        await check_redis(RedisUrl.parse(url), timeout_seconds)
     assert "pass-word" not in caught.value.detail + caught.value.advice
     return caught.value
 
@@ -87,7 +88,6 @@ async def test_refusal_of_redis_itself(redis: Redis) -> None:
         ("redis://:pass-word@localhost:PORT", "nobody listens on port PORT of localhost"),
         ("redis://:pass-word@no-such-name.invalid", "no-such-name.invalid"),
         ("unix:///no/such.sock?password=pass-word", "the socket /no/such.sock is not there"),
-        ("redis://:pass-word@host:port", "REDIS_URL cannot be read"),
     ],
 )
 async def test_no_redis(url: str, detail: str) -> None:
@@ -111,10 +111,11 @@ async def test_another_server(nursery: trio.Nursery, says: bytes, detail: str) -
     nursery.cancel_scope.cancel()
 
 
-async def test_redis_that_nothing_uses(redis: Redis) -> None:
-    """While nothing uses Redis, one that does not work is a warning, and each answer says so."""
-    (good,) = await check_redis(f"redis://127.0.0.1:{redis.port}", PATIENCE, has_effect=False)
-    (bad,) = await check_redis(f"redis://127.0.0.1:{free_port()}", PATIENCE, has_effect=False)
-    assert (good.status, bad.status) == (Status.OK, Status.WARNING)
-    assert good.detail.endswith("nothing uses it yet")
-    assert bad.detail.endswith("nothing uses it yet")
+async def test_sentinels_and_clusters(redis: Redis) -> None:
+    """Sentinels that know no such master, servers that are no cluster, and those that are not there."""
+    port = str(redis.port)
+    assert "is no Sentinel" in (await trouble(f"redis+sentinel://127.0.0.1:{port}/robots")).detail
+    nobody = await trouble(f"redis+sentinel://127.0.0.1:{free_port()}/robots")
+    assert "knows a master of that name" in nobody.detail
+    assert "single server" in (await trouble(f"redis+cluster://127.0.0.1:{port}")).advice
+    assert "none of them answers" in (await trouble(f"redis+cluster://127.0.0.1:{free_port()}")).detail

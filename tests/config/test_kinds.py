@@ -7,6 +7,7 @@ import pytest
 
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.kinds import Kind, choice
+from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.wire import jwa
 
 
@@ -29,7 +30,7 @@ from trio_ws_gateway.wire import jwa
         (kinds.ORIGINS, "https://A.example, *.b.example", ("https://a.example", "*.b.example")),
         (kinds.HTTP_URL, "http://[::1]:8080/certs?a=b", "http://[::1]:8080/certs?a=b"),
         (kinds.ISSUER, "https://id.example.com/", "https://id.example.com/"),
-        (kinds.REDIS_URL, "rediss://user:pass@redis:6379/0", "rediss://user:pass@redis:6379/0"),
+        (kinds.REDIS_URL, "rediss://user:pass@redis:6379/0", RedisUrl.parse("rediss://user:pass@redis:6379/0")),
         (kinds.PATH, "/", "/"),
         (kinds.PATH, "/a/b-c%20d", "/a/b-c%20d"),
         (kinds.NAME, "__Host-session", "__Host-session"),
@@ -86,7 +87,7 @@ def test_value_is_read(kind: Kind[Any], text: str, value: object) -> None:
         (kinds.ISSUER, "https://[v1.a]/", "has no valid IPv6 address"),
         (kinds.ISSUER, "https://id.example.com/?realm=a", "has a query"),
         (kinds.REDIS_URL, "redis", "is not a Redis URL"),
-        (kinds.REDIS_URL, "redis://a b", "is not a Redis URL"),
+        (kinds.REDIS_URL, "redis://a b", "has white space in it"),
         (kinds.PATH, "ws", "is not the path of a URL"),
         (kinds.PATH, "/ws?a", "is not the path of a URL"),
         (kinds.PATH, "/ws/ä", "is not the path of a URL"),

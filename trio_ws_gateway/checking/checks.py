@@ -19,7 +19,6 @@ from trio_ws_gateway.checking.probing import Check, run
 from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
 from trio_ws_gateway.config.loading import Loaded
-from trio_ws_gateway.config.settings import rows
 from trio_ws_gateway.protocols.registry import standard_registry
 
 
@@ -55,8 +54,7 @@ def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: floa
         else:
             yield Check(name, partial(_nobodys, upstream))
     if settings.redis_url is not None:
-        has_effect = dict(rows())["REDIS_URL"].works_for is None
-        yield Check("redis", partial(check_redis, settings.redis_url, timeout_seconds, has_effect=has_effect))
+        yield Check("redis", partial(check_redis, settings.redis_url, timeout_seconds))
 
 
 async def _authorities(path: Path, upstreams: Sequence[Upstream]) -> list[Finding]:

@@ -1,6 +1,6 @@
 """Is Redis there, and does it let us in? One PING, in a worker thread, for redis-py's asyncio client knows no Trio.
 
-REDIS_URL holds a password: only host, port and database are ever shown. Nothing is written to Redis.
+REDIS_URL holds a password: only hosts, ports and database are ever shown. Nothing is written to Redis.
 """
 
 import time
@@ -9,20 +9,22 @@ from typing import Any
 
 import redis
 import trio
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
+    RedisClusterException,
     RedisError,
     ResponseError,
 )
-from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
 from trio_ws_gateway.checking.probing import until
 from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
+from trio_ws_gateway.config.redis_url import Form, RedisUrl
+from trio_ws_gateway.redis_client import of_servers, open_client
 
 MOST_SOCKET_SECONDS = 2.0  # a thread cannot be cancelled, so none of its waits is long
 
@@ -32,52 +34,46 @@ _HANGS = (
 _LET_IN = (
     "See user name and password in REDIS_URL: redis://user:password@host, or redis://:password@host without a user."
 )
+_NO_MASTER = "Do the Sentinels run, and is it the name that `sentinel monitor NAME` gives in their configuration?"
+_NO_CLUSTER = "Is it a cluster (`cluster-enabled yes`), or a single server: redis://host:port?"
 _NO_REDIS = "Another server listens there, or TLS is on one side only: rediss:// speaks it, redis:// does not."
 
 
-async def check_redis(url: str, timeout_seconds: float, *, has_effect: bool) -> list[Finding]:
-    """What PING finds. A Redis that nothing uses yet is a warning at most."""
+async def check_redis(url: RedisUrl, timeout_seconds: float) -> list[Finding]:
+    """What PING finds."""
+    place = _place(url)
+    with until(trio.current_time() + timeout_seconds, f"{place}: no answer within {timeout_seconds:g} s", _HANGS):
+        ping = partial(_ping, url, place, min(timeout_seconds, MOST_SOCKET_SECONDS))
+        seconds = await trio.to_thread.run_sync(ping, abandon_on_cancel=True)
+    return [Finding("redis", Status.OK, f"{place}: answers PING in {seconds * 1000:.1f} ms")]
+
+
+def _ping(url: RedisUrl, place: str, socket_seconds: float) -> float:
     try:
-        client = _client(url, min(timeout_seconds, MOST_SOCKET_SECONDS))
-        place = _place(client)
-        with until(trio.current_time() + timeout_seconds, f"{place}: no answer within {timeout_seconds:g} s", _HANGS):
-            seconds = await trio.to_thread.run_sync(partial(_ping, client, place), abandon_on_cancel=True)
-    except Trouble as trouble:
-        if has_effect:
-            raise
-        mild = Trouble(f"{trouble.detail}; nothing uses it yet", trouble.advice)
-        return [mild.found("redis", Status.WARNING)]
-    unused = "" if has_effect else "; nothing uses it yet"
-    return [Finding("redis", Status.OK, f"{place}: answers PING in {seconds * 1000:.1f} ms{unused}")]
-
-
-def _client(url: str, socket_seconds: float) -> redis.Redis:
-    try:
-        return redis.Redis.from_url(
-            url,
-            socket_connect_timeout=socket_seconds,
-            socket_timeout=socket_seconds,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except (ValueError, TypeError):  # their words may repeat the URL
-        raise Trouble("REDIS_URL cannot be read", "It looks like redis://user:password@host:6379/0.") from None
-
-
-def _ping(client: redis.Redis, place: str) -> float:
-    began_at = time.monotonic()
-    try:
-        client.ping()
-        return time.monotonic() - began_at
+        client = open_client(url, socket_seconds)
+        try:
+            client.ping()  # connects
+            began_at = time.monotonic()
+            client.ping()
+            return time.monotonic() - began_at
+        finally:
+            client.close()
     except (RedisError, OSError, UnicodeError) as error:
-        raise _explained(error, client, place) from error
-    finally:
-        client.close()
+        raise _explained(error, url, place) from error
 
 
-def _explained(error: Exception, client: redis.Redis, place: str) -> Trouble:
-    options = client.connection_pool.connection_kwargs
-    host, port = str(options.get("host", options.get("path", "localhost"))), options.get("port")
+def _explained(error: Exception, url: RedisUrl, place: str) -> Trouble:
+    options = of_servers(url)
+    host, port = url.nodes[0] if url.nodes else (options.get("path", ""), 0)
     match error:
+        case MasterNotFoundError():
+            return Trouble(f"{place}: no Sentinel that answers knows a master of that name", _NO_MASTER)
+        case ResponseError() if "SENTINEL" in str(error):
+            return Trouble(f"{place}: what answers there is no Sentinel", _NO_MASTER)
+        case RedisClusterException():
+            return Trouble(
+                f"{place}: none of them answers as a node of a cluster: {_said(error, options)}", _NO_CLUSTER
+            )
         case AuthenticationError() if not options.get("password"):
             return Trouble(f"{place}: is there, but wants a password, and REDIS_URL has none", _LET_IN)
         case AuthenticationError() | NoPermissionError():
@@ -117,8 +113,10 @@ def _said(error: Exception, options: dict[str, Any]) -> str:
     return quoted(text, 120)
 
 
-def _place(client: redis.Redis) -> str:
-    options = client.connection_pool.connection_kwargs
-    database = options.get("db", 0)
-    where = options.get("path") or f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-    return f"{where}, database {database}"
+def _place(url: RedisUrl) -> str:
+    match url.form:
+        case Form.SENTINEL:
+            return f"{url.service} of the Sentinels {url.where}"
+        case Form.CLUSTER:
+            return f"cluster {url.where}"
+    return f"{url.where}, database {of_servers(url).get('db', 0)}"

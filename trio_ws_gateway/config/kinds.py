@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_host, checked_origin, host_and_port
 from trio_ws_gateway.wire import jwa
 
@@ -119,12 +120,6 @@ def _issuer(text: str) -> str:
     return _http_url(text)
 
 
-def _redis_url(text: str) -> str:
-    if not re.match(r"(redis|rediss|unix)://[^\s]+$", text):
-        raise ValueError("is not a Redis URL")
-    return text
-
-
 def _path(text: str) -> str:
     if not re.fullmatch(r"/[!$-;=@-~]*", text):
         raise ValueError("is not the path of a URL")
@@ -204,6 +199,7 @@ SECONDS = Kind("seconds", _number, "a number of seconds, such as 60 or 0.5")
 POSITIVE_SECONDS = Kind("seconds", _positive_number, "a number of seconds above zero, such as 60 or 0.5")
 POSITIVE_MINUTES = Kind("minutes", _positive_number, "a number of minutes above zero, such as 10")
 RATE = Kind("per second", _positive_number, "a number above zero, such as 10")
+PER_SECOND = Kind("per second", _number, "a number such as 10 or 0.5")
 COUNT = Kind("count", _whole(0, 10**9), "a whole number, 0 or more")
 POSITIVE_COUNT = Kind("count", _whole(1, 10**9), "a whole number, 1 or more")
 WORKERS = Kind("count \\| `auto`", _workers, "a whole number, 1 or more, or auto")
@@ -221,7 +217,12 @@ NETWORKS = Kind(
 HTTP_URL = Kind("URL", _http_url, "a URL such as https://id.example.com/certs")
 ISSUER = Kind("URL", _issuer, "the issuer's URL, such as https://id.example.com/realms/robots")
 WEBSOCKET_URL = Kind("WebSocket URL", WebSocketUrl.parse, "a URL such as ws://broker:15675/ws or wss://broker/ws")
-REDIS_URL = Kind("Redis URL", _redis_url, "redis://, rediss:// or unix:// and an address, such as redis://redis:6379/0")
+REDIS_URL = Kind(
+    "Redis URL",
+    RedisUrl.parse,
+    "redis:// or rediss://user:password@host:6379/0, unix:///path, redis+sentinel://host:26379,host:26379/service,"
+    " or redis+cluster://host:6379,host:6379",
+)
 ALGORITHMS = Kind("list", _algorithms, f"a comma-separated list out of {', '.join(jwa.ALGORITHMS)}", nothing=_NO_TEXTS)
 ORIGINS = Kind(
     "list of origins",

@@ -15,6 +15,7 @@ from attrs import field, fields, frozen
 
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.kinds import choice
+from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.config.table import Row, derived, setting
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
 
@@ -257,13 +258,36 @@ class Settings:
         BEYOND_A_RATE,
         "What happens beyond RATE_LIMIT_TOTAL_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
     )
-    redis_url: str | None = setting(
-        None,
-        kinds.REDIS_URL,
-        "The Redis through which several gateways share limits and revocations.",
-        secret=True,
-        works_for=(),
+    ws_max_sessions: int = setting(
+        "0",
+        kinds.COUNT,
+        "Sessions of one process at most; 0: as many as its descriptors allow, which is the limit anyway.",
     )
+    ws_max_sessions_per_subject: int = setting(
+        "1000", kinds.COUNT, "Sessions of one subject at a time, through REDIS_URL in all gateways; 0: any number."
+    )
+    ws_max_sessions_per_address: int = setting(
+        "1000", kinds.COUNT, "Sessions from one address (of IPv6: one /64) at a time, in each process; 0: any number."
+    )
+    ws_max_handshakes: int = setting(
+        "2000", kinds.COUNT, "Connections in one process that have not shown who they are yet; 0: any number."
+    )
+    ws_max_handshakes_per_address: int = setting(
+        "100", kinds.COUNT, "The same, from one address (of IPv6: one /64); 0: any number."
+    )
+    ws_connections_per_second_per_address: float = setting(
+        "50", kinds.PER_SECOND, "New connections from one address (of IPv6: one /64), in each process; 0: any number."
+    )
+    ws_connections_burst_per_address: int = setting("200", kinds.POSITIVE_COUNT, "The same, at once.")
+    ws_address_limits_exempt: Networks = setting(
+        "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7,fe80::/10",
+        kinds.NETWORKS,
+        "Networks without limits per address: what comes from there may be a proxy that TRUSTED_PROXIES does not name.",
+    )
+    redis_url: RedisUrl | None = setting(
+        None, kinds.REDIS_URL, "The Redis through which several gateways share limits.", secret=True
+    )
+    redis_prefix: str = setting("ws-gateway:", kinds.TEXT, "Begins every key in Redis.")
 
     # Upstreams
 

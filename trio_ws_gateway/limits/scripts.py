@@ -54,6 +54,37 @@ end
 return {granted, left, granted == free and left or 0}
 """
 
+# How many sessions each gateway has of one subject. ARGV: name of the gateway, how many it has, how many all may have
+# (0: that is not asked, it only tells), for how many milliseconds this counts. Returns: 1, or 0 where they would be too
+# many, and then nothing is noted; and how many the others have.
+SESSIONS = """
+local gateway, count, limit, valid = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
+local time = redis.call('TIME')
+local now = math.floor(time[1] * 1000 + time[2] / 1000)
+local others = 0
+local noted = redis.call('HGETALL', KEYS[1])
+for index = 1, #noted, 2 do
+    if noted[index] ~= gateway then
+        local sessions, void_at = string.match(noted[index + 1], '^(%d+) (%d+)$')
+        if tonumber(void_at) > now then
+            others = others + tonumber(sessions)
+        else
+            redis.call('HDEL', KEYS[1], noted[index])
+        end
+    end
+end
+if limit > 0 and others + count > limit then
+    return {0, others}
+end
+if count > 0 then
+    redis.call('HSET', KEYS[1], gateway, string.format('%.0f %.0f', count, now + valid))
+    redis.call('PEXPIRE', KEYS[1], valid)
+else
+    redis.call('HDEL', KEYS[1], gateway)
+end
+return {1, others}
+"""
+
 
 def key_of(prefix: str, what: str, identity: Hashable) -> str:
     """The name of a key: short, the same in every gateway, and it shows nobody's name to who looks at Redis.
