@@ -58,7 +58,7 @@ def _ping(url: RedisUrl, place: str, socket_seconds: float) -> float:
             return time.monotonic() - began_at
         finally:
             client.close()
-    except (RedisError, OSError, UnicodeError) as error:
+    except (RedisError, RedisClusterException, OSError, UnicodeError) as error:
         raise _explained(error, url, place) from error
 
 
