@@ -15,7 +15,14 @@ from structlog.testing import capture_logs
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_ws_gateway import acceptor
-from trio_ws_gateway.acceptor import ACCEPTS_PER_TURN, COMPLAINT_INTERVAL_SECONDS, DRAIN_SHARE, GONE, Acceptor
+from trio_ws_gateway.acceptor import (
+    ACCEPTS_PER_TURN,
+    COMPLAINT_INTERVAL_SECONDS,
+    DRAIN_SHARE,
+    GONE,
+    NO_DESCRIPTORS,
+    Acceptor,
+)
 from trio_ws_gateway.causes import Cause
 
 SECONDS = 10.0  # of the drains here
@@ -137,21 +144,40 @@ async def test_cannot_accept(mock_clock: MockClock, number: int) -> None:
     async with door() as at:
         at.listener.faults += [number] * 200
         at.knock()
-        await until(lambda: at.listener.tried == 1)
+        each = 2 if number in NO_DESCRIPTORS else 1  # with the spare one it tries again at once
+        await until(lambda: at.listener.tried == each)
         assert at.events("cannot accept") == [
             {"event": "cannot accept", "log_level": "error", "reason": os.strerror(number), "sessions": 0}
         ]
         for tries in (1, 2, 3):
             await wait_all_tasks_blocked()
-            assert at.listener.tried == tries
+            assert at.listener.tried == tries * each
             mock_clock.jump(acceptor.PAUSE_SECONDS)
-        await until(lambda: at.listener.tried == 4)
+        await until(lambda: at.listener.tried == 4 * each)
         assert len(at.lines) == 1
         mock_clock.jump(COMPLAINT_INTERVAL_SECONDS)
         await until(lambda: len(at.lines) == 2)
         del at.listener.faults[:]
         mock_clock.jump(acceptor.PAUSE_SECONDS)
         await until(lambda: len(at.visits) == 1)
+
+
+async def test_no_descriptors(mock_clock: MockClock) -> None:
+    """Who comes while there are no descriptors is told to come again, with the one that is kept for that."""
+    async with door() as at:
+        turned_away: list[int] = []
+        at.acceptor.turned_away = turned_away.append
+        at.listener.faults += [errno.EMFILE]
+        clients = [at.knock() for _ in range(3)]
+        await until(lambda: turned_away)
+        assert turned_away == [3]
+        for client in clients:
+            answer = client.recv(10_000)
+            assert answer.startswith(b"HTTP/1.1 429 ")
+            assert b"Retry-After: 5" in answer
+            assert client.recv(1) == b""
+        mock_clock.jump(acceptor.PAUSE_SECONDS)
+        await at.let_in(1)
 
 
 async def test_fault_of_a_session(mock_clock: MockClock) -> None:

@@ -1,19 +1,23 @@
 """Who comes and who is still here: accepts connections, knows the sessions that live, and drains them.
 
 A fault of one session, its making included, ends that one. Whatever keeps it from accepting is
-waited out and logged, never spun on. Knows nothing of what a session does.
+waited out and logged, never spun on; one descriptor is kept, so that who comes while there are no
+others is told to come again. Knows nothing of what a session does.
 """
 
 import errno
 import math
+import os
 import socket
 from collections.abc import Callable
-from typing import Protocol
+from contextlib import suppress
+from typing import Protocol, Self
 
 import structlog
 import trio
 from attrs import field, mutable
 
+from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause
 
 ACCEPTS_PER_TURN = 64  # then sessions have their turn
@@ -23,7 +27,10 @@ GONE = {
     *(errno.ECONNABORTED, errno.EPROTO, errno.ENOPROTOOPT, errno.EOPNOTSUPP),
     *(errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENONET),
 }
+NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 PAUSE_SECONDS = 0.1
+RETRY_AFTER_SECONDS = 5
+HEAD_BYTES = 16 * 1024
 COMPLAINT_INTERVAL_SECONDS = 10.0
 DRAIN_SHARE = 0.8  # of the drain time: over this part sessions are told, the rest is for their goodbyes
 
@@ -37,10 +44,12 @@ class Session(Protocol):
 
 @mutable(eq=False)
 class Acceptor:
-    """``new_session`` makes one of a connected socket and the address of its peer."""
+    """``new_session`` makes one of a connected socket and the address of its peer. ``turned_away`` is told of how many
+    there was no descriptor for."""
 
     new_session: Callable[[socket.socket, str], Session]
     log: structlog.typing.FilteringBoundLogger
+    turned_away: Callable[[int], object] = lambda _count: None
     draining: bool = field(default=False, init=False)
     _live: dict[Session, None] = field(factory=dict, init=False)  # in the order of their arrival
     _departure: trio.Event = field(factory=trio.Event, init=False)  # the next session to leave while draining
@@ -53,22 +62,31 @@ class Acceptor:
     async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         """Accept until cancelled. The nursery runs the sessions; the listener is the caller's, and non-blocking."""
         complain_at = -math.inf
-        while True:
-            await trio.lowlevel.wait_readable(listener)
-            for _ in range(ACCEPTS_PER_TURN):
-                try:
-                    client, peer = listener.accept()
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    if error.errno in GONE:
-                        continue
-                    if trio.current_time() >= complain_at:
-                        self.log.error("cannot accept", reason=error.strerror, sessions=self.sessions)
-                        complain_at = trio.current_time() + COMPLAINT_INTERVAL_SECONDS
-                    await trio.sleep(PAUSE_SECONDS)
-                    break
-                nursery.start_soon(self._run, client, peer[0])
+        with Spare() as spare:
+            while True:
+                await trio.lowlevel.wait_readable(listener)
+                if (failure := self._accept_some(listener, nursery)) is None:
+                    continue
+                if failure.errno in NO_DESCRIPTORS:
+                    self.turned_away(spare.turn_away(listener))
+                if trio.current_time() >= complain_at:
+                    self.log.error("cannot accept", reason=failure.strerror, sessions=self.sessions)
+                    complain_at = trio.current_time() + COMPLAINT_INTERVAL_SECONDS
+                await trio.sleep(PAUSE_SECONDS)
+
+    def _accept_some(self, listener: socket.socket, nursery: trio.Nursery) -> OSError | None:
+        """A turn's worth of those who wait; what keeps it from accepting more, if anything does."""
+        for _ in range(ACCEPTS_PER_TURN):
+            try:
+                client, peer = listener.accept()
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno in GONE:
+                    continue
+                return error
+            nursery.start_soon(self._run, client, peer[0])
+        return None
 
     async def _run(self, client: socket.socket, peer: str) -> None:
         try:
@@ -99,6 +117,42 @@ class Acceptor:
                 nursery.cancel_scope.cancel()  # those that are left to tell have gone by themselves
         if left := sum(session in self._live for session in live):
             self.log.warning("cut", sessions=left)
+
+
+class Spare:
+    """A descriptor that is kept for the time when there are no others: to accept with, one after the other."""
+
+    def __enter__(self) -> Self:
+        self._descriptor: int | None = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._let_go()
+
+    def turn_away(self, listener: socket.socket) -> int:
+        """Answer those who wait, up to a turn's worth; how many. Who has no room to read it is cut."""
+        answer = farewell.http_refusal(Cause.TOO_MANY_CONNECTIONS, retry_after_seconds=RETRY_AFTER_SECONDS)
+        self._let_go()
+        count = 0
+        try:
+            while count < ACCEPTS_PER_TURN:
+                client, _ = listener.accept()
+                count += 1
+                with client, suppress(OSError):
+                    client.setblocking(False)
+                    client.send(answer)
+                    client.shutdown(socket.SHUT_WR)
+                    client.recv(HEAD_BYTES)  # what is unread makes a reset of the close, which can overtake the answer
+        except OSError:  # nobody waits any more, or somebody else took the descriptor
+            pass
+        with suppress(OSError):
+            self._descriptor = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+        return count
+
+    def _let_go(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
 
 
 async def _tell(live: list[Session], seconds: float) -> None:

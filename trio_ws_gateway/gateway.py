@@ -111,7 +111,7 @@ async def run(
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     subjects = Subjects(settings.ws_max_sessions_per_subject, link=link, prefix=settings.redis_prefix)
     with reactor_if_possible() as reactor:
-        acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log)
+        acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)
         services = wiring.services(
             settings,
             keys=keys,

@@ -209,6 +209,10 @@ class Metrics:
             case Counts.REVOCATION:
                 self.revocations.inc()
 
+    def count_turned_away(self, count: int) -> None:
+        """Those who came while there was no descriptor for them."""
+        self.ends.labels(Cause.TOO_MANY_CONNECTIONS.value).inc(count)
+
     def expose(self) -> bytes:
         """The text format of Prometheus."""
         return scrape.text(self.registry)

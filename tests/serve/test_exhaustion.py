@@ -8,6 +8,7 @@ import trio
 
 from tests.serve.outside import outside
 from tests.serve.test_start import talk
+from trio_ws_gateway.limits.connections import sessions_for
 from trio_ws_gateway.wire.frames import TEXT
 
 DESCRIPTORS = 40
@@ -21,12 +22,16 @@ def cpu_seconds(pid: int) -> float:
 
 
 async def test_no_descriptors_left(tmp_path: Path) -> None:
-    """It says so once, spends no time on it, keeps the sessions it has, and accepts again when there is room."""
+    """It says so once, spends no time on it, keeps the sessions it has, and tells who comes to come again; it accepts
+    again when there is room."""
     async with outside(tmp_path, launcher=LAUNCHER) as there, there.house.raw() as (client, upstream):
         async with AsyncExitStack() as stack:
             for _ in range(DESCRIPTORS):
                 await stack.enter_async_context(there.house.connect())
             await there.log_line("cannot accept")
+            async with there.house.connect() as late:
+                late.end_stream()
+                assert (await late.read_to_end()).startswith(b"HTTP/1.1 429 ")
             before = cpu_seconds(there.pid)
             await trio.sleep(WATCHED_SECONDS)
             assert cpu_seconds(there.pid) - before < WATCHED_SECONDS / 2
@@ -36,8 +41,8 @@ async def test_no_descriptors_left(tmp_path: Path) -> None:
         await talk(there, there.house.provider.mint())
 
 
-async def test_no_descriptor_for_the_upstream(tmp_path: Path) -> None:
-    """Sessions that find no descriptor for their upstream are refused, and nothing else happens to the gateway."""
+async def test_no_more_sessions_than_descriptors(tmp_path: Path) -> None:
+    """There are as many sessions as descriptors allow, which a warning says at the start; the others are refused."""
     async with outside(tmp_path, launcher=LAUNCHER, WS_DIAL_RETRY_MAX="0") as there:
         statuses: list[int] = []
 
@@ -48,12 +53,15 @@ async def test_no_descriptor_for_the_upstream(tmp_path: Path) -> None:
                 await there.house.upstream.next()
 
         async with AsyncExitStack() as stack:
-            for _ in range(5):  # who is refused leaves its descriptor to the next
+            for _ in range(5):
                 async with trio.open_nursery() as nursery:
-                    for _ in range(12):
+                    for _ in range(4):
                         nursery.start_soon(come, stack)
-                if 502 in statuses:
-                    break
-            assert set(statuses) == {101, 502}
+            assert statuses.count(101) == sessions_for(DESCRIPTORS)
+            assert set(statuses) == {101, 429}
+            [warning] = [
+                line["warning"] for line in there.gateway.events("setting") if "descriptors" in line["warning"]
+            ]
+            assert f"good for {sessions_for(DESCRIPTORS)} sessions" in warning
         await talk(there, there.house.provider.mint())
         assert there.gateway.events("fault") == []
