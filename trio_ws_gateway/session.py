@@ -22,9 +22,10 @@ from trio_ws_gateway.client import Client
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.credentials import Carrier, Credential, early_credential, late_cookie, without_token
 from trio_ws_gateway.ledger import Ledger
+from trio_ws_gateway.limits import rules
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.connections import Connections, Visit
-from trio_ws_gateway.limits.rates import Direction, Rates, Spender
+from trio_ws_gateway.limits.rates import Direction, Spender
 from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
@@ -65,7 +66,7 @@ class Services:
     connections: Connections
     subjects: Subjects
     budgets: Budgets
-    rates: Mapping[Direction, Rates]
+    rates: rules.RateTable
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -184,7 +185,7 @@ class Session:
                 visitor = await self._verify_late(visitor, greeting)
                 await self._enter()
             beginning = _beginning(visitor, greeting, reader, subprotocol)
-        budgets = self._budgets()
+        budgets = self._budgets(beginning.greeting.protocol)
         dialled = await self._dial(beginning)
         if upstream_first:
             await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
@@ -274,14 +275,15 @@ class Session:
             await self._services.subjects.enter(subject)
             self._subject = subject
 
-    def _budgets(self) -> Mapping[Direction, Budget | None]:
+    def _budgets(self, protocol: str) -> Mapping[Direction, Budget | None]:
         """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
         services, identity = self._services, self._ledger.identity
         key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
+        client = rules.Client(identity=identity, protocol=protocol, address=self._ledger.address)
         now = trio.current_time()
         return {
             direction: services.budgets.of(Spender(key, direction, rates), now)
-            for direction, rates in services.rates.items()
+            for direction, rates in services.rates.of(client).items()
         }
 
     async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:

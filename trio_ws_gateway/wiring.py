@@ -23,6 +23,7 @@ from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, budget
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates
+from trio_ws_gateway.limits.rules import RateTable
 from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
@@ -204,6 +205,7 @@ def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator 
         issuer=settings.jwt_expected_issuer,
         audiences=settings.jwt_expected_audience,
         leeway_seconds=settings.jwt_leeway_seconds,
+        kept_claims=frozenset[str]().union(*(rule.claims_read for rule in settings.limits)),
     )
     return Authenticator(keys=keys, policy=policy, verdicts=settings.jwt_cache_size)
 
@@ -260,12 +262,13 @@ def _budgets(settings: Settings) -> Budgets:
     return Budgets(partial(budget, Common.of(total)))
 
 
-def _rates(settings: Settings) -> Mapping[Direction, Rates]:
+def _rates(settings: Settings) -> RateTable:
     names = {Direction.FROM_CLIENT: "rate_limit", Direction.TO_CLIENT: "rate_limit_to_client"}
-    return {
+    defaults = {
         direction: Rates(messages=_rate(settings, name), bytes=_rate(settings, f"{name}_bytes"))
         for direction, name in names.items()
     }
+    return RateTable(settings.limits, defaults, pauses=settings.rate_limit_exceeded == "pause")
 
 
 def _rate(settings: Settings, name: str) -> Rate | None:

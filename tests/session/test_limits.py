@@ -67,6 +67,22 @@ async def test_the_message_with_the_token_is_free() -> None:
         upstream.end_stream()
 
 
+async def test_rules_choose_the_limit() -> None:
+    """The first rule that fits sets the limit: by a role of the token, or by the number that a claim carries."""
+    rules = "[{role: premium, rate: 0.001, burst: 4}, {rate_limit_claim: mps, ceiling: 0.001, burst: 3}]"
+    async with house(**TIGHT, LIMITS=rules) as home:
+        for claims, burst in (({}, 2), ({"mps": 1000}, 3), ({"roles": ["premium"], "mps": 1000}, 4)):
+            token = home.provider.mint(sub=f"robot-{burst}", **claims)
+            async with home.knock(token=token) as (client, _):
+                upstream = await home.upstream.next()
+                for _ in range(burst + 1):
+                    await client.say(TEXT, b"m")
+                assert [await upstream.hear() for _ in range(burst)] == [(TEXT, True, b"m")] * burst
+                assert await client.hear_close() == (1008, "Rate limit exceeded")
+                client.end_stream()
+                upstream.end_stream()
+
+
 async def test_budget_before_the_dial() -> None:
     """What a client may send is found out before its upstream is dialled."""
     dials: list[int] = []

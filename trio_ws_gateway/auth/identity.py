@@ -1,6 +1,9 @@
 """Who a verified token says that the client is. A value and nothing else."""
 
-from attrs import frozen
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import field, frozen
 
 
 @frozen(kw_only=True)
@@ -9,7 +12,7 @@ class Identity:
 
     ``issued_at`` and ``expires_at`` are seconds since 1970 (``iat``, ``exp``). ``issuer`` is the
     token's own ``iss``, empty if it has none. ``(issuer, subject)`` names a client: a subject
-    alone does not.
+    alone does not. ``claims``: those that the policy names, as the token has them, unchecked.
     """
 
     issuer: str
@@ -19,3 +22,4 @@ class Identity:
     expires_at: float
     token_id: str | None = None
     roles: tuple[str, ...] = ()
+    claims: Mapping[str, Any] = field(factory=dict, hash=False)

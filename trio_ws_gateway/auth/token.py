@@ -61,12 +61,16 @@ def _with_both_names(algorithms: Iterable[str]) -> frozenset[str]:
 
 @frozen(kw_only=True)
 class TokenPolicy:
-    """What a token must fulfil. ``issuer`` ``None`` and ``audiences`` empty mean "not checked"."""
+    """What a token must fulfil. ``issuer`` ``None`` and ``audiences`` empty mean "not checked".
+
+    ``kept_claims``: those that later decisions read.
+    """
 
     algorithms: tuple[str, ...] = field(validator=_checked_algorithms)
     issuer: str | None = None
     audiences: tuple[str, ...] = ()
     leeway_seconds: float = 30.0
+    kept_claims: frozenset[str] = frozenset()
     admitted: frozenset[str] = field(init=False)
 
     @admitted.default
@@ -160,6 +164,7 @@ def _identity(claims: dict[str, Any], policy: TokenPolicy, now: float) -> Identi
         expires_at=expires_at,
         token_id=_optional_name(claims.get("jti")),
         roles=tuple(dict.fromkeys(role for role in _roles(claims) if _is_role(role))),
+        claims={name: claims[name] for name in policy.kept_claims if name in claims},
     )
 
 

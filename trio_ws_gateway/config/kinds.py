@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
+from trio_ws_gateway.config.limit_rules import LimitRule, parse_rules
 from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl, checked_host, checked_origin, host_and_port
 from trio_ws_gateway.wire import jwa
@@ -26,13 +27,14 @@ _TRUTH = dict.fromkeys(("true", "1", "yes", "on"), True) | dict.fromkeys(("false
 class Kind(Generic[T]):
     """``name``: type and unit, for the reference. ``right``: what would be right, completing "must be ...".
 
-    ``nothing``: for lists, the empty one.
+    ``nothing``: for lists, the empty one. ``nested``: its text is YAML, so in a file it may be a tree.
     """
 
     name: str
     parse: Callable[[str], T]
     right: str
     nothing: T | None = None
+    nested: bool = False
 
 
 def items(text: str) -> tuple[str, ...]:
@@ -189,6 +191,7 @@ def choice(*words: str, aliases: dict[str, str] | None = None) -> Kind[str]:
 
 
 _NO_TEXTS: tuple[str, ...] = ()
+_NO_RULES: tuple[LimitRule, ...] = ()
 
 MOST_BYTES = 2**62  # a frame announces at most 2**63 - 1 (RFC 6455 5.2)
 
@@ -232,6 +235,13 @@ ORIGINS = Kind(
 )
 NAME = Kind("name", _token, "a name without spaces, commas or quotes")
 NAMES = Kind("list of names", _tokens, "a comma-separated list of names", nothing=_NO_TEXTS)
+LIMIT_RULES = Kind(
+    "list of rules",
+    parse_rules,
+    "a list of rules, such as [{role: premium, rate: 100}, {rate_limit_claim: mps, ceiling: 50}]",
+    nothing=_NO_RULES,
+    nested=True,
+)
 FILE = Kind("file", _file, "the path of a file that can be read")
 TEMPLATE = Kind("text", _template, "a text in which {sub} and {preferred_username} stand for the token's claims")
 MQTT_CREDENTIALS = Kind(

@@ -4,6 +4,7 @@ The environment wins over the file; an empty value is unset; white space plus ``
 environment value is cut. No file is opened here: texts come in. The value of a secret never comes out.
 """
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
@@ -184,6 +185,8 @@ def _from_yaml(text: str, problems: list[Problem]) -> dict[str, str]:
 
 def _joined(name: str, value: object, problems: list[Problem]) -> str | None:
     """A YAML value as it would be written in the environment; ``None`` where it is unset, or a problem."""
+    if value is not None and name in _TABLE and _TABLE[name].kind.nested:
+        return value if isinstance(value, str) else json.dumps(value)  # which is YAML too
     takes_list = name in _TABLE and _TABLE[name].kind.nothing is not None
     if isinstance(value, str):
         return value.strip() or None

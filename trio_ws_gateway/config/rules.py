@@ -57,6 +57,8 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
         yield Contradiction(
             ("READY_NEEDS_UPSTREAMS",), "names a protocol without an upstream", " or ".join(settings.upstreams)
         )
+    if not settings.upstreams.keys() >= {name for rule in settings.limits for name in rule.protocols}:
+        yield Contradiction(("LIMITS",), "names a protocol without an upstream", " or ".join(settings.upstreams))
     if 0 < settings.ws_max_message_bytes < settings.ws_first_message_max_bytes:
         yield Contradiction(
             ("WS_FIRST_MESSAGE_MAX_BYTES", "WS_MAX_MESSAGE_BYTES"),

@@ -8,13 +8,13 @@ Nothing here reads the environment or a file: ``loading`` does, and names every 
 # ruff: noqa: RUF009 - a call in the class body makes a field here, not a value that instances share
 
 from collections.abc import Iterator, Mapping
-from math import ceil
 from pathlib import Path
 
 from attrs import field, fields, frozen
 
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.kinds import choice
+from trio_ws_gateway.config.limit_rules import LimitRule, burst_of
 from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.config.table import Row, derived, setting
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
@@ -32,7 +32,7 @@ RATE_LIMITS = (
 
 
 def three_seconds_of(per_second: float | None) -> int | None:
-    return None if per_second is None else max(1, ceil(3 * per_second))
+    return None if per_second is None else burst_of(per_second)
 
 
 @frozen(kw_only=True)
@@ -257,6 +257,11 @@ class Settings:
         "pause",
         BEYOND_A_RATE,
         "What happens beyond RATE_LIMIT_TOTAL_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
+    )
+    limits: tuple[LimitRule, ...] = setting(
+        "",
+        kinds.LIMIT_RULES,
+        "Rules that set another RATE_LIMIT_PER_SECOND by role, claim, protocol or address; the first that fits counts.",
     )
     ws_max_sessions: int = setting(
         "0",

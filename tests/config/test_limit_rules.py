@@ -1,0 +1,109 @@
+"""Rules of limits are read from YAML, and what is wrong with them is said of all at once."""
+
+import math
+
+import pytest
+
+from trio_ws_gateway.config.limit_rules import LimitRule, burst_of, parse_rules
+from trio_ws_gateway.config.loading import BadSettings, load
+from trio_ws_gateway.config.values import Networks
+
+ANYBODY = {"ALLOW_ANONYMOUS": "true"}
+
+
+def test_rules() -> None:
+    """Each condition may be one text or a list; a rate is a number, `unlimited`, or in a claim with a ceiling."""
+    rules = parse_rules(
+        """
+        - role: premium
+          rate: 100
+          burst: 500
+        - claim: {tenant: acme, plan: [gold, silver]}
+          protocol: [mqtt, raw]
+          address: [10.0.0.0/8, 192.0.2.1]
+          rate_limit_claim: mps
+          ceiling: 50.5
+        - rate: unlimited
+        """
+    )
+    assert rules[0] == LimitRule(roles=frozenset({"premium"}), rate=100, burst=500)
+    assert rules[1] == LimitRule(
+        claims=(("tenant", frozenset({"acme"})), ("plan", frozenset({"gold", "silver"}))),
+        protocols=frozenset({"mqtt", "raw"}),
+        addresses=Networks.parse(("10.0.0.0/8", "192.0.2.1")),
+        rate_claim="mps",
+        ceiling=50.5,
+    )
+    assert rules[2] == LimitRule(rate=math.inf)
+    assert rules[1].claims_read == {"tenant", "plan", "mps"}
+    assert rules[0].claims_read == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        ("[]", "is no list of rules"),
+        ("{rate: 1}", "is no list of rules"),
+        ("[premium]", "rule 1 is no mapping"),
+        ("[{}]", "rule 1 is no mapping"),
+        ("[{roles: a, rate: 1}]", "rule 1: roles is no part of a rule, which has role, claim,"),
+        ("[{role: a}]", "rule 1: it needs either rate or rate_limit_claim"),
+        ("[{rate: 1, rate_limit_claim: mps, ceiling: 2}]", "rule 1: it needs either"),
+        ("[{rate_limit_claim: mps}]", "rule 1: rate_limit_claim and ceiling belong together"),
+        ("[{rate: 1, ceiling: 2}]", "rule 1: rate_limit_claim and ceiling belong together"),
+        ("[{rate: 0}]", "rule 1: rate is no number above zero"),
+        ("[{rate: -1}]", "rule 1: rate is no number above zero"),
+        ("[{rate: [1]}]", "rule 1: rate is no number above zero"),
+        ("[{rate: 1, burst: 1.5}]", "rule 1: burst is no whole number above zero"),
+        ("[{rate: 1, role: []}]", "rule 1: role is neither a text nor a list of texts"),
+        ("[{rate: 1, role: {a: b}}]", "rule 1: role is neither a text nor a list of texts"),
+        ("[{rate: 1, claim: tenant}]", "rule 1: claim is no mapping of claims to values"),
+        ("[{rate: 1, address: 10.0.0.1/8}]", "rule 1: address has bits beyond its mask"),
+        ("[{rate_limit_claim: [mps], ceiling: 2}]", "rule 1: rate_limit_claim is no name of a claim"),
+        ("[{rate: 1", "line 1"),
+    ],
+)
+def test_wrong(text: str, wrong: str) -> None:
+    """What is wrong with a rule is named with its number."""
+    with pytest.raises(ValueError, match=wrong):
+        parse_rules(text)
+
+
+def test_all_at_once() -> None:
+    """All that is wrong with all rules is one message."""
+    with pytest.raises(ValueError, match=r"rule 1: rate is no number.*; rule 3: burst is no whole") as caught:
+        parse_rules("[{rate: x}, {rate: 1}, {rate: 1, burst: x}]")
+    assert "rule 2" not in str(caught.value)
+
+
+def test_in_a_file_and_in_the_environment() -> None:
+    """The rules are a list of mappings in the file, or the same as a text in the environment, which wins."""
+    file = "limits:\n  - role: premium\n    rate: 100\n  - claim: {plan: [a, b]}\n    rate: 5\n"
+    from_file = load(ANYBODY, file).settings.limits
+    assert [rule.rate for rule in from_file] == [100, 5]
+    assert from_file[1].claims == (("plan", frozenset({"a", "b"})),)
+    assert [rule.rate for rule in load(ANYBODY | {"LIMITS": "[{rate: 7}]"}, file).settings.limits] == [7]
+    assert load(ANYBODY, "limits:\n").settings.limits == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (
+            "limits: [{rate: x}]",
+            "LIMITS.* is wrong in rule 1: rate is no number above zero; it must be a list of rules",
+        ),
+        ("limits: fast", "LIMITS=fast is no list of rules"),
+        ("limits: {rate: 1}", "is no list of rules"),
+        ("limits: [{protocol: stomp, rate: 1}]", "LIMITS names a protocol without an upstream"),
+    ],
+)
+def test_wrong_at_start(text: str, wrong: str) -> None:
+    """Wrong rules are wrong settings."""
+    with pytest.raises(BadSettings, match=wrong):
+        load(ANYBODY, text)
+
+
+def test_burst() -> None:
+    """Three seconds' worth, and at least one message."""
+    assert [burst_of(rate) for rate in (0.1, 1, 2.5)] == [1, 3, 8]
