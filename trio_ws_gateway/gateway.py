@@ -109,6 +109,7 @@ async def run(
     _say_how_many(settings, connections.terms, metrics, log)
     metrics.handshakes.set_function(lambda: connections.handshakes)
     link = wiring.redis_link(settings, metrics=metrics, log=log)
+    shared = None if link is None else wiring.shared_buckets(settings, link)
     subjects = Subjects(settings.ws_max_sessions_per_subject, link=link, prefix=settings.redis_prefix)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)
@@ -120,6 +121,7 @@ async def run(
             reactor=reactor,
             connections=connections,
             subjects=subjects,
+            shared=shared,
             metrics=metrics,
             exposition=exposition or own_exposition,
             log=log,
@@ -129,8 +131,9 @@ async def run(
             if reactor is not None:
                 root.start_soon(reactor.run)
             root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (connections, services.budgets)), log)
-            if link is not None:
+            if link is not None and shared is not None:
                 root.start_soon(link.run)
+                root.start_soon(shared.run)
                 root.start_soon(subjects.run)
             if keys is not None:
                 await root.start(keys.run)

@@ -21,9 +21,10 @@ from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
-from trio_ws_gateway.limits.purses import Common, budget
+from trio_ws_gateway.limits.purses import Common, budget, in_memory, windowed
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates
 from trio_ws_gateway.limits.rules import RateTable
+from trio_ws_gateway.limits.shared import SharedBuckets
 from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
@@ -153,6 +154,7 @@ def services(
     reactor: Reactor | None,
     connections: Connections,
     subjects: Subjects,
+    shared: SharedBuckets | None,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
@@ -191,7 +193,7 @@ def services(
         metrics=metrics,
         connections=connections,
         subjects=subjects,
-        budgets=_budgets(settings),
+        budgets=_budgets(settings, shared),
         rates=_rates(settings),
         log=log,
     )
@@ -257,9 +259,15 @@ def _probing_connect(settings: Settings, subprotocol: str | None) -> Connect:
         return connect
 
 
-def _budgets(settings: Settings) -> Budgets:
+def shared_buckets(settings: Settings, link: RedisLink) -> SharedBuckets:
+    """The limits that all gateways share."""
+    return SharedBuckets(link, prefix=settings.redis_prefix, algorithm=settings.rate_limit_algorithm)
+
+
+def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
+    make = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
     total = Rates(messages=_rate(settings, "rate_limit_total"), bytes=_rate(settings, "rate_limit_total_bytes"))
-    return Budgets(partial(budget, Common.of(total)))
+    return Budgets(partial(budget, Common.of(total), make=make if shared is None else shared.purse))
 
 
 def _rates(settings: Settings) -> RateTable:

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from tests.servers.redis import Redis
 from trio_ws_gateway.config.redis_url import RedisUrl
-from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.limits.rates import Rate
 from trio_ws_gateway.limits.shared import SharedBucket, SharedBuckets
 from trio_ws_gateway.redis_link import RedisLink
 
@@ -42,8 +42,7 @@ async def fleet(redis: Redis, gateways: int = 1, algorithm: str = "token-bucket"
 
 
 def bucket(member: SharedBuckets, *, rate: float = 0.001, burst: int = 24) -> SharedBucket:
-    memory = TokenBucket(rate=rate, capacity=burst, now=trio.current_time())
-    return member.bucket("messages", ROBOT, rate=rate, capacity=burst, memory=memory)
+    return member.bucket("messages", ROBOT, Rate(rate, burst), trio.current_time())
 
 
 async def spend_all(robot: SharedBucket) -> int:

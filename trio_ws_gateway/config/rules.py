@@ -83,6 +83,8 @@ def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
     ]
     for name in without_effect:
         yield f"{name} is accepted but has no effect yet"
+    if settings.rate_limit_algorithm == "fixed-window":
+        yield "RATE_LIMIT_ALGORITHM=fixed-window: each second allows the whole burst; the rates per second do not count"
     if settings.allow_anonymous:
         yield "ALLOW_ANONYMOUS=true: clients without a token are let in"
     if settings.jwks_url is None and settings.oidc_issuer is None:

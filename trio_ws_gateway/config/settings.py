@@ -258,6 +258,11 @@ class Settings:
         BEYOND_A_RATE,
         "What happens beyond RATE_LIMIT_TOTAL_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
     )
+    rate_limit_algorithm: str = setting(
+        "token-bucket",
+        choice("token-bucket", "fixed-window"),
+        "`fixed-window` is the Go gateway's: the burst in each second, whatever the rate.",
+    )
     limits: tuple[LimitRule, ...] = setting(
         "",
         kinds.LIMIT_RULES,

@@ -18,11 +18,13 @@ ASK_AGAIN_SECONDS = 1.0  # at the latest, however far the next token is: Redis m
 SHARE = 8  # of the burst, that one gateway takes ahead
 
 
-class Bucket(Protocol):
-    """What is spent from, be it here or shared: ask how many tokens there are, and take them in the same moment."""
+class Memory(Protocol):
+    """A bucket of this process alone, ``TokenBucket`` or ``FixedWindow``."""
 
     def available(self, now: float) -> int: ...
     def spend(self, tokens: int) -> None: ...
+    def seconds_until_next(self, now: float) -> float: ...
+    def is_full(self, now: float) -> bool: ...
 
 
 @frozen
@@ -62,7 +64,7 @@ class Lease:
         "void_at",
     )
 
-    def __init__(self, *, size: int, memory: Bucket) -> None:
+    def __init__(self, *, size: int, memory: Memory) -> None:
         self.size = size
         self.memory = memory
         self.void_at = 0.0
@@ -92,6 +94,10 @@ class Lease:
     def is_low(self) -> bool:
         """Half of it is spent: time to ask, so that the rest lasts until there is an answer."""
         return self._left <= self.size // 2 and self._asked_at is None
+
+    def seconds_until_next(self, now: float) -> float:
+        """When to look again, for who has found none."""
+        return self.memory.seconds_until_next(now) if self._from_memory else max(0.0, self._none_before - now)
 
     @property
     def is_settled(self) -> bool:

@@ -5,6 +5,7 @@ reading, and TCP slows down its peer.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 
 import trio
@@ -13,10 +14,15 @@ from attrs import frozen
 from trio_ws_gateway.limits.bucket import TokenBucket
 from trio_ws_gateway.limits.budgets import FRAMES_PER_MESSAGE, Budget, Purse
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
+from trio_ws_gateway.limits.window import FixedWindow
 
 # So long a pause is at the least: a spender that is woken for every byte would cost more than one without a limit. But
 # never so long that the bucket runs over meanwhile.
 SHORTEST_PAUSE_SECONDS = 0.02
+
+
+MakePurse = Callable[[str, Spender, Rate, float], Purse]
+"""Makes a full one: what it is for (``messages``, ``bytes``), whose it is, the rate, and the time."""
 
 
 def purse(rate: Rate, now: float, *, times: int = 1) -> Purse:
@@ -25,7 +31,18 @@ def purse(rate: Rate, now: float, *, times: int = 1) -> Purse:
     return Purse(bucket, partial(_pause, bucket) if rate.pauses else None)
 
 
-async def _pause(bucket: TokenBucket) -> bool:
+def in_memory(_what: str, _spender: Spender, rate: Rate, now: float) -> Purse:
+    """A ``MakePurse``: of this process alone."""
+    return purse(rate, now)
+
+
+def windowed(_what: str, _spender: Spender, rate: Rate, now: float) -> Purse:
+    """A ``MakePurse``: of this process alone, with fixed windows of a second."""
+    bucket = FixedWindow(capacity=rate.burst, now=now)
+    return Purse(bucket, partial(_pause, bucket) if rate.pauses else None)
+
+
+async def _pause(bucket: TokenBucket | FixedWindow) -> bool:
     shortest = min(SHORTEST_PAUSE_SECONDS, bucket.capacity / bucket.rate / 2)
     await trio.sleep(max(shortest, bucket.seconds_until_next(trio.current_time())))
     return True
@@ -47,12 +64,12 @@ class Common:
         )
 
 
-def budget(common: Common, spender: Spender, now: float) -> Budget:
+def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in_memory) -> Budget:
     """A full one for a spender that has none."""
     rates = spender.rates
-    messages = [] if rates.messages is None else [purse(rates.messages, now)]
+    messages = [] if rates.messages is None else [make("messages", spender, rates.messages, now)]
     frames = [] if rates.messages is None else [purse(rates.messages, now, times=FRAMES_PER_MESSAGE)]
-    octets = [] if rates.bytes is None else [purse(rates.bytes, now)]
+    octets = [] if rates.bytes is None else [make("bytes", spender, rates.bytes, now)]
     own = (*messages, *frames, *octets)
     if spender.direction is Direction.FROM_CLIENT:
         messages += common.messages

@@ -6,30 +6,47 @@ lease when its sessions have gone is given back by ``run``.
 """
 
 from collections import deque
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 
 import trio
 
-from trio_ws_gateway.limits.leases import Answer, Bucket, Lease, lease_size
+from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.limits.budgets import Purse
+from trio_ws_gateway.limits.leases import Answer, Lease, Memory, lease_size
+from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS
+from trio_ws_gateway.limits.rates import Rate, Spender
 from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
+from trio_ws_gateway.limits.window import FixedWindow
 from trio_ws_gateway.redis_link import RedisLink, Reply, Script
 
 SWEEP_SECONDS = 0.25
 
-ALGORITHMS = {"token-bucket": Script(TOKEN_BUCKET), "fixed-window": Script(FIXED_WINDOW)}
+
+def _token_bucket(rate: Rate, now: float) -> Memory:
+    return TokenBucket(rate=rate.per_second, capacity=rate.burst, now=now)
+
+
+def _fixed_window(rate: Rate, now: float) -> Memory:
+    return FixedWindow(capacity=rate.burst, now=now)
+
+
+ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
+    "token-bucket": (Script(TOKEN_BUCKET), _token_bucket),
+    "fixed-window": (Script(FIXED_WINDOW), _fixed_window),
+}
+"""What happens in Redis, and what decides where Redis does not."""
 
 
 class SharedBucket:
     """Made by ``SharedBuckets``."""
 
-    __slots__ = ("_answer", "_capacity", "_key", "_lease", "_owner", "_rate", "watched")
+    __slots__ = ("_answer", "_key", "_lease", "_owner", "_rate", "watched")
 
-    def __init__(self, owner: "SharedBuckets", key: str, *, rate: float, capacity: int, memory: Bucket) -> None:
+    def __init__(self, owner: "SharedBuckets", key: str, rate: Rate, memory: Memory) -> None:
         self._owner = owner
         self._key = key
         self._rate = rate
-        self._capacity = capacity
-        self._lease = Lease(size=lease_size(capacity), memory=memory)
+        self._lease = Lease(size=lease_size(rate.burst), memory=memory)
         self._answer = trio.Event()  # the next one
         self.watched = False  # the owner's mark
 
@@ -53,6 +70,16 @@ class SharedBucket:
                 await self._answer.wait()
         return True
 
+    async def pause(self) -> bool:
+        """Sleep until there may be tokens, however long that is."""
+        if not await self.wait_for_more():
+            await trio.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
+        return True
+
+    def is_full(self, now: float) -> bool:
+        """Nothing is lost by forgetting it."""
+        return self._lease.is_settled and self._lease.memory.is_full(now)
+
     def ask(self) -> None:
         """Ask for tokens, where that is due. A session does so when it begins, and needs not wait later."""
         question = self._lease.question(trio.current_time())
@@ -75,7 +102,8 @@ class SharedBucket:
             self._answered(None)
             return
         owner.watch(self)
-        owner.link.submit(owner.script, self._key, self._rate, self._capacity, back, wanted, answered=self._answered)
+        terms = (self._rate.per_second, self._rate.burst, back, wanted)
+        owner.link.submit(owner.script, self._key, *terms, answered=self._answered)
 
     def _answered(self, reply: Reply | None) -> None:
         now = trio.current_time()
@@ -93,13 +121,19 @@ class SharedBuckets:
 
     def __init__(self, link: RedisLink, *, prefix: str, algorithm: str) -> None:
         self.link = link
-        self.script = ALGORITHMS[algorithm]
+        self.script, self._memory = ALGORITHMS[algorithm]
         self._prefix = prefix
         self._watched: deque[SharedBucket] = deque()  # about in the order in which their leases become void
 
-    def bucket(self, what: str, identity: Hashable, *, rate: float, capacity: int, memory: Bucket) -> SharedBucket:
-        """One of ``identity`` for ``what``, whatever that counts. ``memory``: decides where Redis does not."""
-        return SharedBucket(self, key_of(self._prefix, what, identity), rate=rate, capacity=capacity, memory=memory)
+    def purse(self, what: str, spender: Spender, rate: Rate, now: float) -> Purse:
+        """A ``MakePurse``: shared by all gateways. It asks for its first tokens at once."""
+        bucket = self.bucket(what, (spender.identity, spender.direction.name, rate.per_second, rate.burst), rate, now)
+        bucket.ask()
+        return Purse(bucket, bucket.pause if rate.pauses else bucket.wait_for_more)
+
+    def bucket(self, what: str, whose: Hashable, rate: Rate, now: float) -> SharedBucket:
+        """The bucket of that name, whatever it counts."""
+        return SharedBucket(self, key_of(self._prefix, what, whose), rate, self._memory(rate, now))
 
     def watch(self, bucket: SharedBucket) -> None:
         if not bucket.watched:

@@ -10,10 +10,11 @@ WINDOW_SECONDS = 1.0
 class FixedWindow:
     """``capacity``: tokens in each window. A window begins with the first token that is taken from it."""
 
-    __slots__ = ("_ends_at", "_left", "_now", "capacity")
+    __slots__ = ("_ends_at", "_left", "_now", "capacity", "rate")
 
     def __init__(self, *, capacity: int, now: float) -> None:
         self.capacity = capacity
+        self.rate = capacity / WINDOW_SECONDS
         self._left = capacity
         self._ends_at = self._now = now
 
@@ -22,6 +23,7 @@ class FixedWindow:
         self._now = now
         if now >= self._ends_at:
             self._left = self.capacity
+            self._ends_at = now  # until somebody begins a new one
         return self._left
 
     def spend(self, tokens: int) -> None:
@@ -29,6 +31,10 @@ class FixedWindow:
         if tokens and self._left == self.capacity:
             self._ends_at = self._now + WINDOW_SECONDS
         self._left -= tokens
+
+    def seconds_until_next(self, now: float) -> float:
+        """How long until there is a token, 0 where there is one."""
+        return 0.0 if self.available(now) > 0 else self._ends_at - now
 
     def is_full(self, now: float) -> bool:
         return self.available(now) == self.capacity
