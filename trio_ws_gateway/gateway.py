@@ -109,7 +109,7 @@ async def run(
     _say_how_many(settings, connections.terms, metrics, log)
     metrics.handshakes.set_function(lambda: connections.handshakes)
     link = wiring.redis_link(settings, metrics=metrics, log=log)
-    shared = None if link is None else wiring.shared_buckets(settings, link)
+    shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
     subjects = Subjects(settings.ws_max_sessions_per_subject, link=link, prefix=settings.redis_prefix)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)

@@ -259,9 +259,14 @@ def _probing_connect(settings: Settings, subprotocol: str | None) -> Connect:
         return connect
 
 
-def shared_buckets(settings: Settings, link: RedisLink) -> SharedBuckets:
+def shared_buckets(settings: Settings, link: RedisLink, metrics: Metrics) -> SharedBuckets:
     """The limits that all gateways share."""
-    return SharedBuckets(link, prefix=settings.redis_prefix, algorithm=settings.rate_limit_algorithm)
+    return SharedBuckets(
+        link,
+        prefix=settings.redis_prefix,
+        algorithm=settings.rate_limit_algorithm,
+        gave_up=metrics.redis_late.inc,
+    )
 
 
 def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:

@@ -6,7 +6,8 @@ debited, and no gateway has more in hand or on its way than ``size``: so over an
 at most burst + rate x T + gateways x size, whatever happens to them and to answers. What is void is given back.
 
 While Redis is away or late, the memory bucket decides, and the limit holds for each gateway by itself. It is debited
-all the time, so that nobody gets a new burst only because Redis has gone.
+all the time, so that nobody gets a new burst only because Redis has gone. What it grants while an answer is only late
+is owed, and the next answers pay for it first.
 """
 
 from typing import Protocol
@@ -57,8 +58,11 @@ class Lease:
         "_back",
         "_doubt_until",
         "_from_memory",
+        "_given_up",
         "_left",
         "_none_before",
+        "_owed",
+        "_owes",
         "memory",
         "size",
         "void_at",
@@ -73,6 +77,9 @@ class Lease:
         self._asked_at: float | None = None  # of the question that is open; there is one at a time
         self._none_before = 0.0  # Redis has said that no token comes before
         self._doubt_until = 0.0  # after a question that nobody answered
+        self._given_up = False  # the open question is not waited for any more
+        self._owed = 0  # spent from memory meanwhile
+        self._owes = False
         self._from_memory = False
 
     def available(self, now: float, *, away: bool) -> int:
@@ -80,6 +87,7 @@ class Lease:
         in_memory = self.memory.available(now)
         self._from_memory = away or self._in_doubt(now)
         if self._from_memory:
+            self._owes = not away  # else each gateway has a limit of its own
             return max(0, in_memory)
         self._void(now)
         return self._left
@@ -89,6 +97,8 @@ class Lease:
         self.memory.spend(tokens)
         if not self._from_memory:
             self._left -= tokens
+        elif self._owes:
+            self._owed += tokens
 
     @property
     def is_low(self) -> bool:
@@ -109,7 +119,7 @@ class Lease:
         self._void(now)
         if not self.is_low or now < self._none_before or now < self._doubt_until:
             return None
-        return self._open(self.size - self._left, now)
+        return self._open(self.size - self._left + self._owed, now)
 
     def surrender(self, now: float) -> Question | None:
         """What to give back without asking for more, if anything. It is open from then on."""
@@ -120,22 +130,29 @@ class Lease:
         """Until when to wait for the open question; ``None`` where there is nothing to wait for."""
         return None if self._asked_at is None or self._in_doubt(now) else self._asked_at + PATIENCE_SECONDS
 
+    def give_up(self, now: float) -> bool:
+        """Somebody has waited until then; whether it was in vain, so that memory decides until there is an answer."""
+        self._given_up = self._asked_at is not None and now >= self._asked_at + PATIENCE_SECONDS
+        return self._given_up
+
     def answered(self, answer: Answer, now: float) -> None:
         """The open question has its answer. A lease counts from when it was asked for: it was debited after that."""
         self._void(now)
-        if answer.granted and self._asked_at is not None:
-            self._left += answer.granted
+        paid = min(self._owed, answer.granted)
+        self._owed -= paid
+        if (granted := answer.granted - paid) and self._asked_at is not None:
+            self._left += granted
             self.void_at = self._asked_at + answer.valid_seconds
         self._none_before = now + min(answer.again_seconds, ASK_AGAIN_SECONDS)
-        self._asked_at = None
+        self._asked_at, self._given_up = None, False
 
     def unanswered(self, now: float) -> None:
         """Nobody knows what has become of the open question. What it may have debited is not spent."""
-        self._asked_at = None
+        self._asked_at, self._given_up = None, False
         self._doubt_until = now + PATIENCE_SECONDS
 
     def _in_doubt(self, now: float) -> bool:
-        return now < self._doubt_until or (self._asked_at is not None and now >= self._asked_at + PATIENCE_SECONDS)
+        return self._given_up or now < self._doubt_until
 
     def _open(self, wanted: int, now: float) -> Question:
         back, self._back = self._back, 0

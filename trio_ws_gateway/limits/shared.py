@@ -66,8 +66,14 @@ class SharedBucket:
             self.ask()
             if (answer_by := self._lease.answer_by(now)) is None:
                 return self.available(now) > 0
+            answer = self._answer
             with trio.move_on_at(answer_by):
-                await self._answer.wait()
+                await answer.wait()
+            if not answer.is_set():
+                await trio.lowlevel.checkpoint()  # where it is the loop that was late, the answer may be there by now
+                await trio.lowlevel.checkpoint()
+                if not answer.is_set() and self._lease.give_up(trio.current_time()):
+                    self._owner.gave_up()
         return True
 
     async def pause(self) -> bool:
@@ -117,10 +123,16 @@ class SharedBucket:
 
 
 class SharedBuckets:
-    """Makes buckets over one Redis, and gives back what they leave. ``algorithm``: a key of ``ALGORITHMS``."""
+    """Makes buckets over one Redis, and gives back what they leave. ``algorithm``: a key of ``ALGORITHMS``.
 
-    def __init__(self, link: RedisLink, *, prefix: str, algorithm: str) -> None:
+    ``gave_up`` is called when an answer was not waited for any more.
+    """
+
+    def __init__(
+        self, link: RedisLink, *, prefix: str, algorithm: str, gave_up: Callable[[], object] = lambda: None
+    ) -> None:
         self.link = link
+        self.gave_up = gave_up
         self.script, self._memory = ALGORITHMS[algorithm]
         self._prefix = prefix
         self._watched: deque[SharedBucket] = deque()  # about in the order in which their leases become void
