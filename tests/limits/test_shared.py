@@ -1,6 +1,6 @@
 """`SharedBucket`: several gateways over one real Redis, which is also frozen and killed."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,10 +11,12 @@ from structlog.testing import capture_logs
 
 from tests.servers.redis import Redis
 from trio_ws_gateway import redis_link
+from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.limits import leases
 from trio_ws_gateway.limits.rates import Rate
 from trio_ws_gateway.limits.shared import SharedBucket, SharedBuckets
+from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.redis_link import RedisLink
 
 pytestmark = pytest.mark.integration
@@ -52,6 +54,12 @@ async def fleet(redis: Redis, gateways: int = 1, algorithm: str = "token-bucket"
 
 def bucket(member: SharedBuckets, *, rate: float = 0.001, burst: int = 24) -> SharedBucket:
     return member.bucket("messages", ROBOT, Rate(rate, burst), trio.current_time())
+
+
+async def until(fact: Callable[[], bool]) -> None:
+    with trio.fail_after(5):
+        while not fact():
+            await trio.sleep(0.01)
 
 
 async def spend_all(robot: SharedBucket) -> int:
@@ -126,13 +134,9 @@ async def test_redis_that_freezes(redis: Redis) -> None:
             await trio.sleep(0.01)
         assert spent == 24
         assert longest < 0.06
-        with trio.fail_after(1):
-            while one.link.is_up:
-                await trio.sleep(0.01)
+        await until(lambda: not one.link.is_up)
         redis.thaw()
-        with trio.fail_after(5):
-            while not one.link.is_up:
-                await trio.sleep(0.01)
+        await until(lambda: one.link.is_up)
         assert not await robot.wait_for_more()  # what memory granted while it was late has been paid
 
 
@@ -145,6 +149,35 @@ async def test_redis_that_is_flushed(redis: Redis, patient: None) -> None:
             client.flushall()
         await trio.sleep(1.05)  # for which it was told that there is none
         assert await spend_all(robot) == 24
+
+
+async def test_what_a_user_must_be_allowed(tmp_path: Path, patient: None) -> None:
+    """A Redis user who may do what docs/limits.md names, and nothing else, is enough for all that is shared; and the
+    algorithms do not meddle with each other's keys."""
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    words = page.partition("access lists needs\n`")[2].partition("`")[0].split()
+    assert words[0] == "~ws-gateway:*"
+    server = Redis.start(
+        tmp_path, *("--user", "default", "off"), *("--user", "gateway", "on", ">sesame", "-@all", *words)
+    )
+    url = RedisUrl.parse(f"redis://gateway:sesame@127.0.0.1:{server.port}")
+    try:
+        for algorithm in ("token-bucket", "fixed-window"):
+            async with trio.open_nursery() as nursery:
+                link = RedisLink(url, prefix="ws-gateway:", log=get_logger(), changed=lambda _: None)
+                await nursery.start(link.run)
+                member = SharedBuckets(link, prefix="ws-gateway:", algorithm=algorithm)
+                assert await spend_all(bucket(member)) == 24
+                for _ in range(2):
+                    subjects = Subjects(10, link=link, prefix="ws-gateway:")
+                    await subjects.enter(ROBOT)
+                    subjects.leave(ROBOT)
+                assert link.is_up
+                nursery.cancel_scope.cancel()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(check_redis, url, 5.0)
+    finally:
+        server.kill()
 
 
 async def test_no_more_requests_than_needed(redis: Redis, patient: None) -> None:

@@ -134,7 +134,7 @@ class SharedBuckets:
         self.link = link
         self.gave_up = gave_up
         self.script, self._memory = ALGORITHMS[algorithm]
-        self._prefix = prefix
+        self._prefix = f"{prefix}{algorithm}:"  # what one keeps is of another kind than what the other does
         self._watched: deque[SharedBucket] = deque()  # about in the order in which their leases become void
 
     def purse(self, what: str, spender: Spender, rate: Rate, now: float) -> Purse:
