@@ -100,6 +100,7 @@ class Site:
     provider: OidcProvider
     compiled: Compiled
     revisions: Mapping[str, Path] = field(factory=dict)  # unpacked gateways, by the name of their peer
+    settings: Mapping[str, str] = field(factory=dict)  # further ones of the gateway
 
     def start(self, name: str) -> Peer:
         """Start the peer of that name, and wait until it accepts connections."""
@@ -117,6 +118,7 @@ class Site:
             "JWT_EXPECTED_AUDIENCE": AUDIENCE,
             "RAW_WS_BACKEND_URL": f"ws://127.0.0.1:{self.upstream}/",
             "UPSTREAM_WS_URL": f"ws://127.0.0.1:{self.upstream}/",
+            **self.settings,
         }
         if name in self.revisions:
             environment["PYTHONPATH"] = str(self.revisions[name])

@@ -17,18 +17,28 @@ KEEP_ALIVE_IDLE_SECONDS = 60
 KEEP_ALIVE_INTERVAL_SECONDS = 20
 KEEP_ALIVE_PROBES = 3
 LINGER_MAX_BYTES = 4 * 1024 * 1024
+MOST = 2**31 - 1  # that an option of a socket can say
 
 
-def configure(sock: socket.socket, *, user_timeout_seconds: float) -> None:
-    """No delay, keep-alive probes, and ``user_timeout_seconds`` for unacknowledged data (0: the system's own)."""
+def configure(
+    sock: socket.socket, *, user_timeout_seconds: float = 0, unsent_max_bytes: int = 0, receive_buffer_bytes: int = 0
+) -> None:
+    """No delay, keep-alive probes, and what is said here; 0: as the system does it.
+
+    ``user_timeout_seconds``: how long data may be unacknowledged. What the system holds for a peer that does not read:
+    ``unsent_max_bytes`` toward it, beside what is on its way, and ``receive_buffer_bytes`` of what comes for it.
+    """
     sock.setblocking(False)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if receive_buffer_bytes:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, min(receive_buffer_bytes, MOST))
     for name, value in (
         ("TCP_KEEPIDLE", KEEP_ALIVE_IDLE_SECONDS),
         ("TCP_KEEPINTVL", KEEP_ALIVE_INTERVAL_SECONDS),
         ("TCP_KEEPCNT", KEEP_ALIVE_PROBES),
-        ("TCP_USER_TIMEOUT", min(int(user_timeout_seconds * 1000), 2**31 - 1)),
+        ("TCP_USER_TIMEOUT", int(min(user_timeout_seconds * 1000, MOST))),
+        ("TCP_NOTSENT_LOWAT", min(unsent_max_bytes, MOST)),
     ):
         if hasattr(socket, name):  # not every system has every one
             sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -56,6 +56,7 @@ class Services:
     """What sessions are given. ``authenticator`` is ``None`` where nobody's token is checked."""
 
     settings: Settings
+    configure: Callable[[socket.socket], None]
     plain_http: PlainHttp
     draining: Callable[[], bool]
     authenticator: Authenticator | None
@@ -111,7 +112,7 @@ class Session:
 
     async def run(self) -> None:
         try:
-            leg.configure(self._client.sock, user_timeout_seconds=self._settings.tcp_user_timeout_seconds)
+            self._services.configure(self._client.sock)
             self._arrive()
             plain_answer = None
             with self._before_relay:

@@ -4,6 +4,7 @@ Opens nothing but the file of certificate authorities, starts nothing, and keeps
 """
 
 import math
+import socket
 import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
@@ -12,7 +13,7 @@ from pathlib import Path
 import structlog
 from attrs import frozen
 
-from trio_ws_gateway import redis_client
+from trio_ws_gateway import leg, redis_client
 from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
@@ -92,7 +93,7 @@ def upstreams(settings: Settings, *, metrics: Metrics, log: structlog.typing.Fil
             timeout_seconds=settings.ws_dial_timeout_seconds,
             retry_max=settings.ws_dial_retry_max,
             retry_interval_seconds=settings.ws_dial_retry_interval_seconds,
-            user_timeout_seconds=settings.tcp_user_timeout_seconds,
+            configure=_configure(settings),
         ),
         threshold=settings.cb_failure_threshold,
         open_seconds=settings.cb_open_timeout_seconds,
@@ -170,6 +171,7 @@ def services(
 
     return Services(
         settings=settings,
+        configure=_configure(settings),
         plain_http=PlainHttp(metrics=exposition, unready=unready),
         draining=draining,
         authenticator=_authenticator(settings, keys),
@@ -196,6 +198,16 @@ def services(
         budgets=_budgets(settings, shared),
         rates=_rates(settings),
         log=log,
+    )
+
+
+def _configure(settings: Settings) -> Callable[[socket.socket], None]:
+    """What both legs of a session are told."""
+    return partial(
+        leg.configure,
+        user_timeout_seconds=settings.tcp_user_timeout_seconds,
+        unsent_max_bytes=settings.tcp_unsent_max_bytes,
+        receive_buffer_bytes=settings.tcp_receive_buffer_bytes,
     )
 
 

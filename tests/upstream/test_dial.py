@@ -105,7 +105,7 @@ def dialler(
         timeout_seconds=timeout_seconds,
         retry_max=retry_max,
         retry_interval_seconds=retry_interval_seconds,
-        user_timeout_seconds=30,
+        configure=leg.configure,
         jitter=jitter,
     )
 

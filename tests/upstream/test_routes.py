@@ -12,6 +12,7 @@ from attrs import define, field, frozen
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
+from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.metrics import Metrics
@@ -112,7 +113,7 @@ def world(*, forwards_token: bool = True) -> World:
         timeout_seconds=1,
         retry_max=0,
         retry_interval_seconds=0,
-        user_timeout_seconds=1,
+        configure=leg.configure,
     )
     routes = Routes(
         {"raw": URL, "mqtt": URL},

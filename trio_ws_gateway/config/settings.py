@@ -155,6 +155,16 @@ class Settings:
         kinds.BYTES,
         "The same for what an upstream sends.",
     )
+    tcp_unsent_max_bytes: int = setting(
+        "262144",
+        kinds.BYTES,
+        "What the system takes for a peer beyond what is on its way to it, a bound for who does not read; 0: its own.",
+    )
+    tcp_receive_buffer_bytes: int = setting(
+        "0",
+        kinds.BYTES,
+        "What the system holds of what a peer sends (Linux doubles it); 0: its own, which grows with the traffic.",
+    )
     ws_max_fragments: int = setting(
         "16384", kinds.COUNT, "Frames that one message may come in at most, from either side; 0: no limit."
     )

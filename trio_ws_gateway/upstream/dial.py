@@ -39,6 +39,7 @@ class Dialler:
 
     The pause before a further try is drawn from all between nothing and ``retry_interval_seconds``, which doubles with
     each (full jitter), so that many who failed together do not come again together. ``jitter`` draws from 0 to 1.
+    ``configure``: is called with every connected socket.
     """
 
     tls: ssl.SSLContext
@@ -46,7 +47,7 @@ class Dialler:
     timeout_seconds: float
     retry_max: int
     retry_interval_seconds: float
-    user_timeout_seconds: float
+    configure: Callable[[socket.socket], None]
     jitter: Callable[[], float] = random.random
 
     async def dial(
@@ -84,7 +85,7 @@ class Dialler:
     async def _try(self, url: WebSocketUrl, request: bytes, check: Callable[[Response], T]) -> Dialled[T]:
         sock = await connect(_literal(url.host) or await self.resolve(url.host), url.port)
         try:
-            leg.configure(sock, user_timeout_seconds=self.user_timeout_seconds)
+            self.configure(sock)
             if url.secure:
                 sock = await leg.start_tls(sock, self.tls, url.host)
             await leg.send_all(sock, request)
