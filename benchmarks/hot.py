@@ -14,7 +14,8 @@ from tests.oidc_provider import OidcProvider
 from trio_ws_gateway.auth.keys import parse_key_set
 from trio_ws_gateway.auth.token import TokenPolicy, verify
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.relay.pump import Pump, new_buffer
+from trio_ws_gateway.relay.intake import new_buffer
+from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.wire.frames import BINARY, FrameScanner, build_frame
 from trio_ws_gateway.wire.http import build_head, parse_request
 

@@ -27,7 +27,7 @@ SPECIFIED = {
 @define(eq=False)
 class Direction:
     messages: int = 0
-    bytes: int = 0
+    bytes_read: int = 0
 
 
 @define(eq=False)
@@ -126,9 +126,9 @@ def test_traffic_of_live_and_ended_sessions() -> None:
     lasting, passing = Session(), Session()
     for session in (lasting, passing):
         metrics.traffic.begin(session, "mqtt")
-    lasting.to_upstream.messages, lasting.to_upstream.bytes = 2, 200
-    passing.to_upstream.messages, passing.to_upstream.bytes = 3, 300
-    passing.to_client.messages, passing.to_client.bytes = 4, 400
+    lasting.to_upstream.messages, lasting.to_upstream.bytes_read = 2, 200
+    passing.to_upstream.messages, passing.to_upstream.bytes_read = 3, 300
+    passing.to_client.messages, passing.to_client.bytes_read = 4, 400
     counted = {("client_to_upstream", "mqtt"): 5, ("upstream_to_client", "mqtt"): 4}
     assert samples(metrics, "ws_messages_total") == counted
     metrics.traffic.end(passing)

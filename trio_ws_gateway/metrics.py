@@ -57,7 +57,7 @@ class Direction(Protocol):
     @property
     def messages(self) -> int: ...
     @property
-    def bytes(self) -> int: ...
+    def bytes_read(self) -> int: ...
 
 
 class BothDirections(Protocol):
@@ -119,7 +119,7 @@ def _add(
 ) -> None:
     for name, direction in (("client_to_upstream", session.to_upstream), ("upstream_to_client", session.to_client)):
         messages[name, protocol] += direction.messages
-        octets[name, protocol] += direction.bytes
+        octets[name, protocol] += direction.bytes_read
 
 
 class KeysAge(Collector):

@@ -32,7 +32,7 @@ from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
 from trio_ws_gateway.protocols.registry import Registry, standard_registry
 from trio_ws_gateway.redis_link import RedisLink
-from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Terms
 from trio_ws_gateway.relay.timekeeping import Pace

@@ -89,6 +89,7 @@ class Payloads:
 
     def __init__(self) -> None:
         self.bytes = bytearray()
+        self.packets = 0
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
         turn = offset % 4
@@ -113,6 +114,7 @@ def scanned(reads: list[bytes], options: Options) -> Scanned:
     walker = Payloads()
     scanner = options.scanner(walker)
     passed, kept = bytearray(), b""
+    cuts = 0
     for read in reads:
         data = memoryview(kept + read)
         while True:
@@ -121,12 +123,13 @@ def scanned(reads: list[bytes], options: Options) -> Scanned:
             if scanner.found is not Found.OWN_PONG:
                 break
             data = data[size + scanner.cut :]
+            cuts += 1
         kept = bytes(data[size:])
         if scanner.found is not None:
             kept = b""
             break
         assert len(kept) <= LONGEST_KEPT
-    counts = scanner.messages, scanner.extras, scanner.pings, scanner.inside
+    counts = scanner.messages, scanner.extras - cuts, scanner.pings, scanner.inside
     detail = scanner.detail if scanner.found is not None else ""
     return Scanned(bytes(passed), kept, scanner.found, detail, counts, scanner.fragmented, bytes(walker.bytes))
 

@@ -48,6 +48,17 @@ def test_a_clock_that_goes_back() -> None:
 
 
 @given(RATES, CAPACITIES, st.lists(st.tuples(st.floats(-30, 30), st.integers(0, 500)), max_size=60))
+def test_clocks_that_differ(rate: float, capacity: int, steps: list[tuple[float, int]]) -> None:
+    """Whoever asks with a clock that is behind finds no debt, and leaves none."""
+    bucket = TokenBucket(rate=rate, capacity=capacity, now=0.0)
+    for now, tokens in steps:
+        available = bucket.available(now)
+        assert 0 <= available <= capacity
+        bucket.spend(min(tokens, available))
+    assert 0 <= bucket.available(0.0) <= capacity
+
+
+@given(RATES, CAPACITIES, st.lists(st.tuples(st.floats(-30, 30), st.integers(0, 500)), max_size=60))
 def test_any_clock(rate: float, capacity: int, steps: list[tuple[float, int]]) -> None:
     """However the clock jumps, no more is granted than capacity + rate x (the latest moment it ever showed)."""
     now = latest = 0.0

@@ -4,7 +4,7 @@ import gc
 from collections.abc import Hashable
 from functools import partial
 
-from trio_ws_gateway.limits.budgets import Budget, Budgets
+from trio_ws_gateway.limits.budgets import Budget, Budgets, Kind
 from trio_ws_gateway.limits.purses import Common
 from trio_ws_gateway.limits.purses import budget as made
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
@@ -64,12 +64,12 @@ def test_around_a_scan() -> None:
     mine.open(scanner, 0.0)
     passed = scanner.scan(memoryview(wire), len(wire))
     mine.settle(scanner)
-    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 20)
+    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY_EXTRAS, 2, 20)
     assert spend(mine, messages=1, extras=1) == (0, 0)
     mine.open(scanner, 0.2)
     scanner.scan(memoryview(wire)[passed:], len(wire) - passed)
     mine.settle(scanner)
-    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY, 2, 22)
+    assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY_EXTRAS, 2, 22)
 
 
 def test_is_forgotten_when_full() -> None:
@@ -93,11 +93,13 @@ def test_bytes() -> None:
         rates = Rates(bytes=Rate(1, 10, pauses=pauses))
         mine = made(Common.of(Rates()), Spender("robot", Direction.FROM_CLIENT, rates), 0.0)
         assert mine.counts_bytes
-        assert mine.waits is pauses
         assert mine.bytes_to_ask_for(4, 0.0) == 4
         assert mine.bytes_to_ask_for(100, 0.0) == most
-        assert not mine.spend_bytes(11, 0.0)
-        assert mine.spend_bytes(10, 0.0)
+        assert mine.pay_for_bytes(11, 0.0) == 10
+        assert mine.pay_for_bytes(1, 0.0) == 0
         assert mine.bytes_to_ask_for(100, 0.0) == most - 10
-        assert mine.lacking(0.0)
-        assert not mine.lacking(1.0)
+        assert mine.empty_purse(Kind.BYTES, 0.0)
+        assert mine.is_worth_waiting(Kind.BYTES, 0.0) is pauses
+        assert not mine.empty_purse(Kind.BYTES, 1.0)
+        assert mine.is_worth_waiting(Kind.BYTES, 1.0)
+        assert not mine.empty_purse(Kind.MESSAGES, 0.0)

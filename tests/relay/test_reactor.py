@@ -15,15 +15,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
-from trio_ws_gateway.relay.pump import (
-    KEPT_BYTES,
-    READ_BYTES,
-    READS_PER_STEP,
-    STALLED_READ_BYTES,
-    Ended,
-    Pump,
-    new_buffer,
-)
+from trio_ws_gateway.relay.intake import KEPT_BYTES, READ_BYTES, new_buffer
+from trio_ws_gateway.relay.pump import READS_PER_STEP, STALLED_READ_BYTES, Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import BINARY, TEXT, FrameScanner, build_frame
 
@@ -108,7 +101,7 @@ async def test_end_of_stream_while_the_owner_is_awake() -> None:
             received = await way.receiver.read_to_end()
             assert frame.startswith(received)
             assert way.ended is Ended.SOURCE_LOST
-            assert way.pump.bytes == len(received)
+            assert way.pump.bytes_read == len(received)
             way.close()
             nursery.cancel_scope.cancel()
 
@@ -203,11 +196,11 @@ async def test_a_flood_starves_nobody() -> None:
             nursery.start_soon(swallow)
             quiet.receiver.masked = False
             for _ in range(50):
-                before = flood.pump.bytes
+                before = flood.pump.bytes_read
                 await quiet.sender.say(TEXT, b"?")
                 assert await quiet.receiver.hear() == (TEXT, True, b"?")
                 # A few steps of the other pump, however much it has left.
-                assert flood.pump.bytes - before <= 8 * READS_PER_STEP * READ_BYTES
+                assert flood.pump.bytes_read - before <= 8 * READS_PER_STEP * READ_BYTES
             nursery.cancel_scope.cancel()
         flood.close()
         quiet.close()

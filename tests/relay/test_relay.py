@@ -24,7 +24,7 @@ from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
-from trio_ws_gateway.relay.pump import new_buffer
+from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
@@ -169,6 +169,20 @@ class TestPassing:
             assert ends.relay.to_upstream.messages == 1
             ends.client.end_stream()
 
+    async def test_the_end_in_first_words_that_stall(self) -> None:
+        """What comes behind first words that are only half sent when the session ends is never put into them."""
+        opening = build_frame(BINARY, b"A" * 9_000_000, masked=True)
+        terms = evolve(TERMS, control_timeout_seconds=0.05)
+        async with relaying(terms, opening=opening, from_client=build_frame(BINARY, b"B" * 100, masked=True)) as ends:
+            await ends.client.say(BINARY, b"B" * 100_000)
+            await wait_all_tasks_blocked()
+            assert ends.relay.to_upstream.outlet.held
+            ends.relay.end(Cause.DRAINING)
+            heard = await ends.upstream.read_to_end()
+            assert opening.startswith(heard[: len(opening)])
+            assert heard[len(opening) :][:1] in {b"", b"\x88"}  # at the most a Close
+            ends.client.end_stream()
+
     async def test_byte_by_byte(self) -> None:
         """A frame that trickles in byte by byte arrives whole."""
         async with relaying() as ends:
@@ -188,7 +202,7 @@ class TestPassing:
                     await ends.client.send(megabyte)
                     sent += 1
             assert ends.relay.to_upstream.outlet.held
-            assert ends.relay.to_upstream.bytes < (sent + 1) * len(megabyte)
+            assert ends.relay.to_upstream.bytes_read < (sent + 1) * len(megabyte)
             assert len(await ends.upstream.read(sent * len(megabyte))) == sent * len(megabyte)
             ends.client.end_stream()
 
@@ -389,6 +403,7 @@ class TestEnding:
         class Faulty:
             at_boundary = True
             welcomed = True
+            packets = 0
 
             def feed(self, *_: object) -> None:
                 raise ZeroDivisionError("a bug")
@@ -650,6 +665,61 @@ class TestBudget:
                 ends.upstream.end_stream()
             ends.client.end_stream()
         assert ends.relay.cause is (Cause.CLIENT_LOST if pauses else Cause.RATE_LIMITED)
+
+    async def test_bytes_up_to_the_last_one(self) -> None:
+        """Where bytes are refused, those that were granted pass, however many more came with them."""
+        message = build_frame(BINARY, bytes(1000), masked=True)
+        async with relaying(budget=made(bytes=Rate(0.001, 9 * len(message)))) as ends:
+            await ends.client.send(message * 10)
+            for _ in range(9):
+                assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            assert (await ends.upstream.hear_close())[0] == 1001
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert (ends.relay.cause, ends.relay.detail) == (Cause.RATE_LIMITED, "bytes")
+
+    async def test_bytes_sent_ahead(self) -> None:
+        """What was sent before there was a relay draws on the bytes too; only the message with the token is free."""
+        message = build_frame(BINARY, bytes(1000), masked=True)
+        budget = made(bytes=Rate(0.001, 2 * len(message)))
+        async with relaying(budget=budget, opening=message * 3, from_client=message * 3) as ends:
+            for _ in range(5):
+                assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    async def test_one_limit_pauses_and_another_closes(self) -> None:
+        """Who waits for bytes is not blamed for messages, of which there is none left but none wanted either."""
+        message = build_frame(BINARY, bytes(1000), masked=True)
+        budget = made(messages=Rate(0.001, 5), bytes=Rate(100_000, 2000, pauses=True))
+        async with relaying(budget=budget) as ends:
+            await ends.client.send(message * 5)
+            for _ in range(5):
+                assert await ends.upstream.hear() == (BINARY, True, bytes(1000))
+            await ends.client.say(TEXT, b"one too many")
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert (ends.relay.cause, ends.relay.detail) == (Cause.RATE_LIMITED, "messages")
+
+    @pytest.mark.parametrize("behind", [b"", build_frame(BINARY, b"\xc0\x00", masked=True) * 20])
+    async def test_a_goodbye_during_a_pause(self, behind: bytes) -> None:
+        """A client that is paused between two halves of a packet still leaves its broker properly: the other half is
+        there, and nothing that stands behind it passes."""
+        budget = made(messages=Rate(0.001, 1, pauses=True))
+        async with relaying(greeting=mqtt(4, will=True), budget=budget) as ends:
+            halves = [build_frame(BINARY, half, masked=True) for half in (b"\xc0", b"\x00")]
+            await ends.client.send(b"".join(halves) + behind)
+            assert await ends.upstream.hear() == (BINARY, True, b"\xc0")
+            await wait_all_tasks_blocked()
+            ends.relay.end(Cause.DRAINING)
+            assert await ends.upstream.hear() == (BINARY, True, b"\x00")
+            assert await ends.upstream.hear() == (BINARY, True, b"\xe0\x00")
+            assert (await ends.upstream.hear_close())[0] == 1001
+            ends.client.end_stream()
+            ends.upstream.end_stream()
 
     @pytest.mark.parametrize("pauses", [False, True])
     async def test_to_the_client(self, pauses: bool) -> None:

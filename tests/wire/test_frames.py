@@ -262,6 +262,7 @@ class Walked:
 
     def __init__(self) -> None:
         self.payload = b""
+        self.packets = 0
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
         piece = bytes(view[start:end])

@@ -5,6 +5,7 @@ until it is full again: who reconnects gets no new burst.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from enum import Enum
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -15,6 +16,15 @@ from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 
 # Pings, empty fragments and the like are no messages, and must be no way around the limit on them.
 FRAMES_PER_MESSAGE = 10
+SWEPT_AT_ONCE = 500  # 1 ms
+
+
+class Kind(Enum):
+    """What a budget may lack, as it is told."""
+
+    MESSAGES = "messages"
+    EXTRAS = "frames that begin no message"
+    BYTES = "bytes"
 
 
 class Bucket(Protocol):
@@ -58,13 +68,12 @@ class Budget:
     """Messages; frames that begin none (control frames, further fragments); and bytes.
 
     Around each scan of what passes stand ``open`` and, in the same moment, ``settle``; around each read
-    ``bytes_to_ask_for`` and ``spend_bytes``. ``own``: the purses of nobody else, for all others are of everybody.
-    ``counts_bytes``: whether bytes are limited at all. ``waits``: whether any purse is worth waiting for.
+    ``bytes_to_ask_for`` and ``pay_for_bytes``. ``own``: the purses of nobody else, for all others are of everybody.
+    ``counts_bytes``: whether bytes are limited at all.
     """
 
     __slots__ = (
         "__weakref__",
-        "_bytes",
         "_extras_before",
         "_frame",
         "_message",
@@ -74,7 +83,6 @@ class Budget:
         "_own",
         "_purses",
         "counts_bytes",
-        "waits",
     )
 
     def __init__(
@@ -89,15 +97,13 @@ class Budget:
         self._more_messages = tuple(more)
         self._frame, *more = [purse.bucket for purse in frames] or [NO_BUCKET]
         self._more_frames = tuple(more)
-        self._bytes = tuple(bytes)
-        self._purses = (*messages, *frames, *bytes)
+        self._purses = {Kind.MESSAGES: tuple(messages), Kind.EXTRAS: tuple(frames), Kind.BYTES: tuple(bytes)}
         self._own = tuple(own)
         self._messages_before = self._extras_before = 0
         self.counts_bytes = bool(bytes)
-        self.waits = any(purse.wait is not None for purse in self._purses)
 
     def __bool__(self) -> bool:
-        return bool(self._purses)
+        return any(self._purses.values())
 
     def open(self, scanner: FrameScanner, now: float) -> None:
         """Let the scanner pass no more than there is."""
@@ -125,21 +131,25 @@ class Budget:
 
     def bytes_to_ask_for(self, most: int, now: float) -> int:
         """How many to read: what there is, and one more where the next one is refused and not waited for."""
-        for purse in self._bytes:
+        for purse in self._purses[Kind.BYTES]:
             most = min(most, purse.bucket.available(now) + (purse.wait is None))
         return most
 
-    def spend_bytes(self, count: int, now: float) -> bool:
-        """Take so many; ``False``, and nothing is taken: there are not as many."""
-        if any(purse.bucket.available(now) < count for purse in self._bytes):
-            return False
-        for purse in self._bytes:
+    def pay_for_bytes(self, count: int, now: float) -> int:
+        """Take so many, or what there is; how many that was."""
+        for purse in self._purses[Kind.BYTES]:
+            count = min(count, purse.bucket.available(now))
+        for purse in self._purses[Kind.BYTES]:
             purse.bucket.spend(count)
-        return True
+        return count
 
-    def lacking(self, now: float) -> Purse | None:
-        """A purse that is empty."""
-        return next((purse for purse in self._purses if purse.bucket.available(now) <= 0), None)
+    def empty_purse(self, kind: Kind, now: float) -> Purse | None:
+        """One of that kind that is empty."""
+        return next((purse for purse in self._purses[kind] if purse.bucket.available(now) <= 0), None)
+
+    def is_worth_waiting(self, kind: Kind, now: float) -> bool:
+        """Every purse of that kind that is empty may be waited for."""
+        return all(purse.wait is not None or purse.bucket.available(now) > 0 for purse in self._purses[kind])
 
     def is_full(self, now: float) -> bool:
         return all(purse.bucket.is_full(now) for purse in self._own)
@@ -152,6 +162,7 @@ class Budgets:
         self._make = make
         self._known: WeakValueDictionary[Spender, Budget] = WeakValueDictionary()  # while a session holds it
         self._spent: dict[Spender, Budget] = {}  # and as long as it is not full
+        self._to_look_at: list[Spender] = []
 
     def of(self, spender: Spender, now: float) -> Budget | None:
         """The budget of that spender: the same one for all who ask. ``None``: there is no limit."""
@@ -164,8 +175,14 @@ class Budgets:
         return budget
 
     def sweep(self, now: float) -> None:
-        """Forget the budgets that are as good as new. To be called now and then."""
-        self._spent = {spender: budget for spender, budget in self._known.items() if not budget.is_full(now)}
+        """Forget those that are as good as new and that nobody holds. To be called every second: it looks at a few."""
+        self._to_look_at = self._to_look_at or list(self._spent)
+        for _ in range(min(SWEPT_AT_ONCE, len(self._to_look_at))):
+            spender = self._to_look_at.pop()
+            if self._spent[spender].is_full(now):
+                del self._spent[spender]
+                if (held := self._known.get(spender)) is not None:  # by a session, which may yet spend
+                    self._spent[spender] = held
 
     def __len__(self) -> int:
         return len(self._known)

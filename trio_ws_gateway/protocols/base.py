@@ -46,6 +46,9 @@ class Unchanged(Enum):
 class Walker(Protocol):
     """Follows the protocol's packets through the payloads of one direction, without keeping any."""
 
+    packets: int
+    """How many have begun."""
+
     @property
     def at_boundary(self) -> bool:
         """No packet is half passed."""

@@ -9,7 +9,8 @@ from collections.abc import Callable
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK, linger
-from trio_ws_gateway.relay.pump import READ_BYTES, SMALL_READ_BYTES, Ended, Pump
+from trio_ws_gateway.relay.intake import READ_BYTES
+from trio_ws_gateway.relay.pump import SMALL_READ_BYTES, Ended, Pump
 
 OUT_OF_STEP = {Ended.ILLEGAL, Ended.TOO_BIG, Ended.TOO_MANY}  # nobody knows where the source's next frame begins
 HEARD_OUT = {Ended.CLOSE, Ended.SOURCE_LOST}
@@ -24,6 +25,7 @@ async def conclude(
     the end of a frame. What has not found its boundary after ``patience_seconds`` is not said.
     """
     pump.take_inserts()
+    pump.scanner.lift_ceilings()  # what stands before a boundary may pass, whatever the budget says
     if pump.ended is Ended.CLOSE:
         return False  # the source has had its own last word
     with trio.move_on_after(patience_seconds):
@@ -42,8 +44,6 @@ async def hear_out(pump: Pump) -> None:
     """Read the pump's source on, forwarding nothing: to its Close, its end of stream, or the caller's deadline."""
     pump.scanner.own_ping = None
     pump.scanner.lift_ceilings()
-    if pump.ended is None:
-        pump.scan_again(None, forward=False)
     while pump.ended not in HEARD_OUT:
         if pump.ended in OUT_OF_STEP:
             await linger(pump.source)
@@ -71,6 +71,6 @@ async def _read(pump: Pump, limit: int) -> int:
     await trio.lowlevel.checkpoint()  # a source that is always readable must not hold the loop, nor outlive a deadline
     while True:
         try:
-            return pump.receive(limit)
+            return pump.intake.receive(limit)
         except WOULD_BLOCK:
             await trio.lowlevel.wait_readable(pump.source)

@@ -5,30 +5,32 @@ while the pump's owner, the task in ``run``, sleeps until its direction has ende
 owner waits for source and target itself. Only a direction's pump writes to its target: pings and
 the last words of others go through ``insert`` and ``goodbye``. A pump closes nothing.
 
-Backpressure is the kernel's: a pump whose target takes no more stops reading. What it holds is
-never more than one read. How a direction ends well is ``goodbye``'s.
+Backpressure is the kernel's: a pump whose target takes no more stops reading, and so does one whose
+budget is spent, where that may be waited for. What it holds is a read at the most, to be sent or to
+be scanned. How a direction ends well is ``goodbye``'s.
 """
 
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from enum import Enum
 
 import outcome
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK
-from trio_ws_gateway.limits.budgets import Budget
+from trio_ws_gateway.limits.budgets import Budget, Kind
+from trio_ws_gateway.relay.intake import READ_BYTES, Intake
 from trio_ws_gateway.relay.outlet import Outlet
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
-READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
-# Reads begin this small, grow while they are filled with few frames, and shrink when they hold many: 256 KiB of
-# empty frames would hold the loop for 40 ms, and this much of them for a little more than 1 ms.
+# Reads grow while they are filled with little work, and shrink when they hold much: that is, many frames, or packets
+# that somebody follows. A scan ends when it has looked at enough frames, but not at packets: those come in slices.
 SMALL_READ_BYTES = 8 * 1024
-MANY_FRAMES = 1000
+LEAST_READ_BYTES = 1024
+MUCH_WORK = 900  # frames and packets: some 0.5 ms
+WALKED_SLICE_BYTES = 8 * 1024  # of packets, which may have two bytes
 STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
-KEPT_BYTES = 256  # room before a read for a cut header or control frame
 READS_PER_STEP = 4  # then others have their turn
 
 
@@ -60,46 +62,40 @@ OF_FOUND = {
     Found.CLOSE: Ended.CLOSE,
     Found.ILLEGAL: Ended.ILLEGAL,
     Found.TOO_BIG: Ended.TOO_BIG,
-    Found.TOO_MANY: Ended.TOO_MANY,
+    Found.TOO_MANY_MESSAGES: Ended.TOO_MANY,
+    Found.TOO_MANY_EXTRAS: Ended.TOO_MANY,
 }
-
-
-def new_buffer() -> memoryview:
-    """The buffer of all pumps of one event loop: a step never waits while it uses it."""
-    return memoryview(bytearray(KEPT_BYTES + READ_BYTES))
+LACKING = {Found.TOO_MANY_MESSAGES: Kind.MESSAGES, Found.TOO_MANY_EXTRAS: Kind.EXTRAS}
 
 
 class Pump:
     """Forwards from ``source`` to ``target``; both are non-blocking and belong to the caller.
 
-    ``first``: what was read from the source before there was a pump, each part with the budget that it draws on;
-    what comes later draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
-    ``bytes``: how many were read, those included. ``heard_at``: when, on Trio's clock. ``outlet``: what leads to the
-    target; nothing is read while it holds something, and ``stalls`` is called when that begins. ``ended``: how the
-    direction ended, once it has.
+    ``opening``: whole frames of the source's that draw on no budget, ``ahead``: what was read from it behind them;
+    that, and all else, draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
+    ``heard_at``: when the source was last, on Trio's clock. ``outlet``: what leads to the target; nothing is read while
+    it holds something, and ``stalls`` is called when that begins. ``ended``, ``detail``: how the direction ended.
     """
 
     __slots__ = (
         "_alarm",
-        "_broke",
         "_budget",
-        "_buffer",
         "_byte_budget",
         "_driven",
-        "_first",
-        "_frames",
         "_inserts",
-        "_kept",
+        "_lacks",
         "_owner",
         "_read_bytes",
+        "_slice_bytes",
         "_until_empty",
-        "bytes",
+        "_work",
+        "detail",
         "ended",
         "heard_at",
+        "intake",
         "outlet",
         "queued",
         "scanner",
-        "source",
     )
 
     def __init__(
@@ -109,103 +105,121 @@ class Pump:
         scanner: FrameScanner,
         *,
         buffer: memoryview,
-        stalls: Callable[[], None] = lambda: None,
-        first: Iterable[tuple[bytes, Budget | None]] = (),
+        opening: bytes = b"",
+        ahead: bytes = b"",
         budget: Budget | None = None,
+        stalls: Callable[[], None] = lambda: None,
         driven: bool = False,
     ) -> None:
-        self.source = source
+        self.intake = Intake(source, buffer, ahead=opening + ahead, free=len(opening))
         self.outlet = Outlet(target, stalls=stalls)
         self.scanner = scanner
-        self.bytes = 0
         self.heard_at = trio.current_time()
         self.ended: Ended | None = None
-        self._buffer = buffer
-        self._first = list(first)
+        self.detail = ""
         self._budget = budget
         self._byte_budget = budget if budget is not None and budget.counts_bytes else None
-        self._broke = False  # the budget is spent; what was read and may not pass yet is kept
-        self._kept = b""
+        self._lacks: Kind | None = None  # of the budget there is none left; it is waited for
         self._inserts = b""
         self._read_bytes = SMALL_READ_BYTES
-        self._frames = 0  # when the size of reads was last thought about
-        self._until_empty = isinstance(source, ssl.SSLSocket)  # a short read of TLS does not mean drained
+        self._slice_bytes = 2 * READ_BYTES if scanner.walker is None else WALKED_SLICE_BYTES
+        self._work = 0  # when the size of reads was last thought about
+        self._until_empty = self._is_tls
         self._driven = driven
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
         self._alarm: trio.CancelScope | None = None  # in which it waits for the source, where nobody drives it
         self.queued = False  # the reactor's mark
 
     @property
+    def source(self) -> socket.socket:
+        return self.intake.source
+
+    @property
+    def _is_tls(self) -> bool:
+        """A short read of TLS does not mean that it is drained."""
+        return isinstance(self.intake.source, ssl.SSLSocket)
+
+    @property
+    def bytes_read(self) -> int:
+        """Those ahead included."""
+        return self.intake.bytes
+
+    @property
     def messages(self) -> int:
         return self.scanner.messages
 
     @property
-    def reads(self) -> bool:
+    def listens(self) -> bool:
         """It hears its source: its target takes what comes, and its budget is not spent."""
-        return not (self.outlet.held or self._broke)
+        return not self.outlet.held and self._lacks is None
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
-        outlet = self.outlet
+        intake, outlet = self.intake, self.outlet
         if outlet.held:
             if not outlet.send_held():
                 return ROOM
             self.heard_at = trio.current_time()  # who was not read was not silent
             self._send_inserts()
-        if self._broke:
-            self.scan_again(self._budget)
-        if outlet.held or outlet.lost or self._broke or self.ended is not None:
+        if outlet.held or outlet.lost or self.ended is not None:
             return self._stopped_by()
-        reads, byte_budget = READS_PER_STEP, self._byte_budget
+        self._lacks = None
+        reads = READS_PER_STEP
         while reads:
-            asked = self._read_bytes
-            if byte_budget is not None and (asked := byte_budget.bytes_to_ask_for(asked, self.heard_at)) <= 0:
-                self._broke = True
+            reads -= 1
+            asked, budget, bill = self._read_bytes, self._budget, self._byte_budget
+            was_ahead = intake.ahead is not None
+            if was_ahead and (unbilled := intake.free or intake.paid):
+                asked, bill = min(asked, unbilled), None
+                if intake.free:
+                    budget = None
+            if bill is not None and (asked := bill.bytes_to_ask_for(asked, self.heard_at)) <= 0:
+                self._lacks = Kind.BYTES
                 return TOKENS
             try:
-                size = self.receive(asked)
+                size = intake.receive(asked)
             except WOULD_BLOCK:
+                self._until_empty = self._is_tls
                 return READABLE
-            if byte_budget is not None and not byte_budget.spend_bytes(size, self.heard_at):
-                self.ended, self.scanner.detail = Ended.TOO_MANY, "bytes"
-                return END
-            self.pass_on(size, self._budget)
-            if outlet.held or outlet.lost or self._broke or self.ended is not None:
+            if bill is None:
+                self.pass_on(size, budget)
+            else:
+                self._pass_on_what_is_paid(size, budget, bill)
+            if outlet.held or outlet.lost or self._lacks is not None or self.ended is not None:
                 return self._stopped_by()
-            if size < SMALL_READ_BYTES:
-                if size < asked and not self._until_empty:
-                    return READABLE
-            elif self._resize_reads():
+            if size >= LEAST_READ_BYTES and self._resize_reads(filled=size >= asked):
                 return TURN
-            elif size < asked and not self._until_empty:
+            if size < asked and intake.ahead is None and not (self._until_empty or was_ahead):
                 return READABLE
-            reads -= 1
         return TURN
 
     def _stopped_by(self) -> Need:
-        self._note_target()
-        return ROOM if self.outlet.held else END if self.ended is not None else TOKENS
-
-    def _note_target(self) -> None:
         if self.outlet.lost:
             self.ended = self.ended or Ended.TARGET_LOST
+        return ROOM if self.outlet.held else END if self.ended is not None else TOKENS
 
-    def _resize_reads(self) -> bool:
-        """Let the next read be as large as this one was cheap; whether it held many frames."""
-        frames = self.scanner.messages + self.scanner.extras
-        many = frames - self._frames > MANY_FRAMES
-        self._frames = frames
-        most = STALLED_READ_BYTES if self.outlet.has_stalled else READ_BYTES
-        self._read_bytes = SMALL_READ_BYTES if many else min(2 * self._read_bytes, most)
-        return many
+    def _pass_on_what_is_paid(self, size: int, budget: Budget | None, bill: Budget) -> None:
+        paid = bill.pay_for_bytes(size, self.heard_at)
+        self.pass_on(paid, budget)
+        if paid < size and self.ended is None:
+            self.ended, self.detail = Ended.TOO_MANY, Kind.BYTES.value
+
+    def _resize_reads(self, *, filled: bool) -> bool:
+        """Let the next read be as large as this one was cheap; whether it was much work."""
+        work = self.scanner.work
+        much = work - self._work > MUCH_WORK
+        self._work = work
+        if much:
+            self._read_bytes = max(LEAST_READ_BYTES, self._read_bytes // 8)
+        elif filled:
+            most = STALLED_READ_BYTES if self.outlet.has_stalled else READ_BYTES
+            self._read_bytes = min(2 * self._read_bytes, most)
+        return much
 
     async def run(self) -> Ended:
         """Forward until this direction ends. Cancelled, it leaves nothing half done that a goodbye cannot finish."""
-        while self._first and self.ended is None:
-            data, budget = self._first.pop(0)
-            await self._pass_first(data, budget)
         while self.ended is None or self.outlet.held:
-            await self._rest(self.step())
+            await self._wait_for(self.step())
         return self.ended
 
     def insert(self, frame: bytes) -> None:
@@ -215,7 +229,7 @@ class Pump:
             self._wake_owner()
 
     def fileno(self) -> int:
-        return self.source.fileno()
+        return self.intake.source.fileno()
 
     def read_to_the_end(self) -> None:
         self._until_empty = True
@@ -232,13 +246,13 @@ class Pump:
             self._wake_owner()
         return need is TURN
 
-    async def _rest(self, need: Need) -> None:
+    async def _wait_for(self, need: Need) -> None:
         """Wait for what a step said that it needs."""
         if need is TURN:
             await trio.lowlevel.checkpoint()
             self.heard_at = trio.current_time()
         elif need is TOKENS:
-            await self._earn(self._budget)
+            await self._earn()
         elif need is not END:
             if self._driven:
                 self._owner = trio.lowlevel.current_task()
@@ -250,12 +264,13 @@ class Pump:
                     await trio.lowlevel.wait_readable(self.source)
                     self.heard_at = trio.current_time()
 
-    async def _earn(self, budget: Budget | None) -> None:
-        """Wait until the budget has more, or end where it will not."""
+    async def _earn(self) -> None:
+        """Wait until the budget has more of what it lacks, or end where it will not."""
         await trio.lowlevel.checkpoint()
-        lacking = None if budget is None else budget.lacking(trio.current_time())
-        if lacking is not None and not (lacking.wait is not None and await lacking.wait()):
-            self.ended = Ended.TOO_MANY
+        if self._budget is not None and self._lacks is not None:
+            purse = self._budget.empty_purse(self._lacks, trio.current_time())
+            if purse is not None and (purse.wait is None or not await purse.wait()):
+                self.ended, self.detail = Ended.TOO_MANY, self._lacks.value
         self.heard_at = trio.current_time()  # who was not read was not silent
 
     def _disarm(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
@@ -270,117 +285,77 @@ class Pump:
         elif self._alarm is not None:
             self._alarm.cancel()
 
-    async def _pass_first(self, data: bytes, budget: Budget | None) -> None:
-        for at in range(0, len(data), READ_BYTES):
-            piece = data[at : at + READ_BYTES]
-            kept = self._restore()
-            self._buffer[kept : kept + len(piece)] = piece
-            self.bytes += len(piece)
-            self.pass_on(len(piece), budget)
-            await self.outlet.flush()
-            while self._broke and self.outlet.has_room and self.ended is None:
-                await self._earn(budget)
-                self.scan_again(budget)
-                await self.outlet.flush()
-            self._note_target()
-            if self.ended:
-                return
-
-    def _restore(self) -> int:
-        """Put what was kept back to where the next read goes; its length."""
-        kept = len(self._kept)
-        self._buffer[:kept] = self._kept
-        return kept
-
-    def receive(self, limit: int) -> int:
-        """Read up to ``limit`` bytes into the buffer, behind what was kept; 0 at the end of the stream.
-
-        Raises one of ``WOULD_BLOCK`` where there is nothing to read.
-        """
-        buffer = self._buffer
-        if self._kept:
-            buffer = buffer[self._restore() :]
-        try:
-            size = self.source.recv_into(buffer, limit)
-        except WOULD_BLOCK:
-            raise
-        except OSError:
-            size = 0
-        if not size:
-            self.ended = Ended.SOURCE_LOST
-        self.bytes += size
-        return size
-
     def pass_on(self, size: int, budget: Budget | None, *, forward: bool = True) -> None:
         """Scan what was kept and the ``size`` bytes that were read behind it, and send what may pass.
 
         What stands behind a frame that ends the direction is dropped.
         """
-        scanner, buffer = self.scanner, self._buffer
-        total = len(self._kept) + size
+        scanner, intake = self.scanner, self.intake
+        if not size and intake.ended:
+            self.ended = self.ended or Ended.SOURCE_LOST
+        total = len(intake.kept) + size
         if budget is not None:
             budget.open(scanner, self.heard_at)
-        if self._inserts:
-            self._put_in(total, budget)
+        if self._inserts or total > self._slice_bytes:
+            self._pass_on_in_slices(total, budget, forward=forward)
         else:
-            passed = scanner.scan(buffer, total)
-            if scanner.found is None:
-                if passed < total:
-                    self._kept = bytes(buffer[passed:total])
-                elif self._kept:
-                    self._kept = b""
-            elif scanner.found is Found.OWN_PONG:
-                self._pass_on_in_pieces(bytearray(buffer[:passed]), passed + scanner.cut, total, budget)
-                passed = 0
-            else:
+            passed = scanner.scan(intake.buffer, total)
+            if scanner.found is not None:
                 self._stop(scanner.found, passed, total, budget)
+            elif passed < total:
+                intake.kept = bytes(intake.buffer[passed:total])
+            elif intake.kept:
+                intake.kept = b""
             if passed and forward:
-                self.outlet.send(buffer[:passed])
+                self.outlet.send(intake.buffer[:passed])
         if budget is not None:
             budget.settle(scanner)
 
-    def _put_in(self, total: int, budget: Budget | None) -> None:
-        """Pass on with frames of ours put in at the first boundary, if there is one in this read."""
-        scanner, buffer = self.scanner, self._buffer
-        at = 0
+    def _pass_on_in_slices(self, total: int, budget: Budget | None, *, forward: bool) -> None:
+        """The same, looking up at times: at a boundary for a frame of ours, and whether it is too much work."""
+        scanner, intake = self.scanner, self.intake
+        buffer, enough = intake.buffer, scanner.work + MUCH_WORK
         out = bytearray()
-        if scanner.inside <= total:
-            at = scanner.inside
-            scanner.scan(buffer, at)
-            out += buffer[:at]
-            out += self.take_inserts()
-        self._pass_on_in_pieces(out, at, total, budget)
-
-    def _pass_on_in_pieces(self, out: bytearray, at: int, total: int, budget: Budget | None) -> None:
-        """The rare case: a frame of ours was put in, or an answer to ours cut out. ``at``: scanned so far."""
-        scanner, buffer = self.scanner, self._buffer
-        while at < total:
-            passed = scanner.scan(buffer[at:total], total - at)
-            out += buffer[at : at + passed]
+        begin = at = 0  # what was scanned in between stands behind `out`
+        while at < total and scanner.work <= enough:
+            if self._inserts and not scanner.inside:
+                out += buffer[begin:at]
+                out += self.take_inserts()
+                begin = at
+            reach = scanner.inside or self._slice_bytes
+            if scanner.walker is not None:
+                reach = min(reach, self._slice_bytes)
+            end = min(total, at + reach)
+            passed = scanner.scan(buffer[at:end], end - at)
             at += passed
-            if scanner.found is not Found.OWN_PONG:
+            if scanner.found is Found.OWN_PONG:
+                out += buffer[begin:at]
+                begin = at = at + scanner.cut
+            elif scanner.found is not None or not passed:
                 break
-            at += scanner.cut
-        if scanner.found in OF_FOUND:
+        intake.kept = b""
+        if scanner.found is not None and scanner.found is not Found.OWN_PONG:
             self._stop(scanner.found, at, total, budget)
-        else:
-            self._kept = bytes(buffer[at:total])
-        self.outlet.send(memoryview(out))
+        elif scanner.work > enough:
+            intake.put_back(at, total, free=budget is None)
+        elif at < total:
+            intake.kept = bytes(buffer[at:total])
+        if forward and (out or at > begin):
+            self.outlet.send(memoryview(out + buffer[begin:at]) if out else buffer[begin:at])
 
     def _stop(self, found: Found, at: int, total: int, budget: Budget | None) -> None:
-        """End where the scanner has stopped, or keep the rest until the budget has more."""
-        if found is Found.TOO_MANY and budget is not None and budget.waits:
-            self._broke = True
-            self._kept = bytes(self._buffer[at:total])
+        """The scanner has stopped there: go on from there another time, when the budget has more, or never."""
+        intake, lacks = self.intake, LACKING.get(found)
+        intake.kept = b""
+        if found is Found.OWN_PONG:
+            intake.put_back(at + self.scanner.cut, total, free=budget is None)
+        elif found is Found.ENOUGH:
+            intake.put_back(at, total, free=budget is None)
+        elif lacks is not None and budget is not None and budget.is_worth_waiting(lacks, self.heard_at):
+            intake.put_back(at, total, free=False)
+            self._lacks = lacks
         else:
-            self._kept = b""
-            self.ended = OF_FOUND[found]
-
-    def scan_again(self, budget: Budget | None, *, forward: bool = True) -> None:
-        """Go on with what was kept."""
-        self._broke = False
-        self._restore()
-        self.pass_on(0, budget, forward=forward)
+            self.ended, self.detail = OF_FOUND[found], self.scanner.detail
 
     def _send_inserts(self) -> bool:
         """Send what of ours may stand here; whether the target has taken it all."""

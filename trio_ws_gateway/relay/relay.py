@@ -8,7 +8,6 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 import math
 import os
 import socket
-from collections.abc import Iterable
 
 import trio
 from attrs import frozen
@@ -57,7 +56,7 @@ class Side:
 
     def heard_at(self, now: float) -> float:
         """When it was last heard. A side that is not read, because of the other or its budget, is not silent."""
-        return self.hears.heard_at if self.hears.reads else now
+        return self.hears.heard_at if self.hears.listens else now
 
     def ping(self) -> None:
         if self.hears.scanner.own_ping is None:
@@ -128,8 +127,9 @@ class Relay:
             source: socket.socket,
             target: socket.socket,
             walker: Walker | None,
-            first: Iterable[tuple[bytes, Budget | None]],
             budget: Budget | None,
+            ahead: bytes,
+            opening: bytes = b"",
         ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
@@ -143,15 +143,15 @@ class Relay:
                 target,
                 scanner,
                 buffer=terms.buffer,
-                stalls=self._look_soon,
-                first=first,
+                opening=opening,
+                ahead=ahead,
                 budget=budget,
+                stalls=self._look_soon,
                 driven=terms.reactor is not None,
             )
 
-        first = ((opening, None), (from_client, budget))
-        self.to_upstream = pump(client, upstream, to_upstream, first, budget)
-        self.to_client = pump(upstream, client, to_client, ((from_upstream, budget_to_client),), budget_to_client)
+        self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening)
+        self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream)
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
         self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
@@ -161,14 +161,14 @@ class Relay:
     def welcomed(self) -> bool:
         """The upstream has answered the client: by its packets where those are followed, else by its first byte."""
         walker = self.client.walker
-        return walker.welcomed if walker is not None else self.to_client.bytes > 0
+        return walker.welcomed if walker is not None else self.to_client.bytes_read > 0
 
     @property
     def counts(self) -> dict[str, int]:
         """What passed, for the log line."""
         return {
-            "bytes_from_client": self.to_upstream.bytes,
-            "bytes_from_upstream": self.to_client.bytes,
+            "bytes_from_client": self.to_upstream.bytes_read,
+            "bytes_from_upstream": self.to_client.bytes_read,
             "messages_from_client": self.to_upstream.messages,
             "messages_from_upstream": self.to_client.messages,
         }
@@ -222,11 +222,11 @@ class Relay:
                 self.cause = self.cause or Cause.CLOSED_BY_CLIENT
                 self._leave_it_to(self.to_client, self._terms.close_timeout_seconds)
             case Ended.ILLEGAL:
-                self.end(Cause.ILLEGAL_FRAME, f"from the client: {self.to_upstream.scanner.detail}")
+                self.end(Cause.ILLEGAL_FRAME, f"from the client: {self.to_upstream.detail}")
             case Ended.TOO_BIG:
-                self.end(Cause.MESSAGE_TOO_BIG, self.to_upstream.scanner.detail)
+                self.end(Cause.MESSAGE_TOO_BIG, self.to_upstream.detail)
             case Ended.TOO_MANY:
-                self.end(Cause.RATE_LIMITED, self.to_upstream.scanner.detail)
+                self.end(Cause.RATE_LIMITED, self.to_upstream.detail)
             case Ended.SOURCE_LOST:
                 self.end(Cause.CLIENT_LOST)
             case Ended.TARGET_LOST:  # its last words may still be on their way to the client
@@ -239,11 +239,11 @@ class Relay:
                 self.cause = self.cause or Cause.CLOSED_BY_UPSTREAM
                 self._leave_it_to(self.to_upstream, self._terms.close_timeout_seconds)
             case Ended.ILLEGAL:
-                self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.scanner.detail}")
+                self.end(Cause.ILLEGAL_FRAME, f"from the upstream: {self.to_client.detail}")
             case Ended.TOO_BIG:
-                self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.scanner.detail)
+                self.end(Cause.UPSTREAM_MESSAGE_TOO_BIG, self.to_client.detail)
             case Ended.TOO_MANY:
-                self.end(Cause.RATE_LIMITED, f"from the upstream: {self.to_client.scanner.detail}")
+                self.end(Cause.RATE_LIMITED, f"from the upstream: {self.to_client.detail}")
             case Ended.SOURCE_LOST if self.greeting.upstream_may_end_first:
                 self._likely = Cause.UPSTREAM_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)

@@ -35,6 +35,7 @@ INSIDE_MESSAGE = _meanings(_CONTROLS | {0x00: CONTINUES, 0x80: ENDS})
 
 LONGEST_CONTROL = 125
 RUN_LEAST, RUN_MOST = 4, 64  # frames in a row that look alike: from how many on it pays to look, and how far
+HEADERS = range(1000)  # that one scan looks at, at the most: some 0.5 ms
 NO_LIMIT = 2**63  # the highest bit of a length is 0 (5.2), so no frame announces this much
 
 
@@ -63,11 +64,16 @@ class Found(Enum):
     OWN_PONG = "the answer to our own ping begins here; it is to be cut out"
     ILLEGAL = "an illegal frame begins here"
     TOO_BIG = "a frame begins here that makes its message too big"
-    TOO_MANY = "a frame begins here for which the ceiling leaves no room"
+    ENOUGH = "there is more, and that was enough for once: whole frames may follow here"
+    TOO_MANY_MESSAGES = "a message begins here for which the ceiling leaves no room"
+    TOO_MANY_EXTRAS = "a frame that begins none is here, for which the ceiling leaves no room"
 
 
 class PayloadWalker(Protocol):
     """Whoever must know what payloads hold, piece by piece (``mqtt_stream.PacketWalker``)."""
+
+    packets: int
+    """How many have begun: that is how much work they were."""
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
         """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``."""
@@ -87,7 +93,7 @@ class FrameScanner:
 
     After each ``scan``: ``inside`` is how many bytes of the current frame are still to pass,
     ``fragmented`` whether a message is begun and not ended, ``messages`` how many were begun,
-    ``extras`` how many frames began none.
+    ``extras`` how many frames began none, the answers to our own pings among them.
     """
 
     __slots__ = (
@@ -162,6 +168,11 @@ class FrameScanner:
         return self.messages, self._message_bytes, self.inside
 
     @property
+    def work(self) -> int:
+        """Grows with every header that was looked at: of frames, and of the packets in them."""
+        return self.messages + self.extras + (0 if self.walker is None else self.walker.packets)
+
+    @property
     def fragmented(self) -> bool:
         return self._meanings is INSIDE_MESSAGE
 
@@ -181,7 +192,9 @@ class FrameScanner:
         masked, meanings, limit, walker = self._masked, self._meanings, self._limit, self.walker
         messages, message_ceiling = self.messages, self.message_ceiling
         before = -1  # length of the latest message in one frame
-        while at + 2 <= size:
+        for _ in HEADERS:
+            if at + 2 > size:
+                break
             second = view[at + 1]
             meaning = meanings[view[at]]
             if meaning == ILLEGAL or (second > 127) is not masked:
@@ -207,8 +220,8 @@ class FrameScanner:
                 if length > limit:
                     self._stop(Found.TOO_BIG, f"a message of {length} bytes")
                     break
-                if messages == message_ceiling:
-                    self._stop(Found.TOO_MANY, "messages")
+                if messages >= message_ceiling:
+                    self._stop(Found.TOO_MANY_MESSAGES, "messages")
                     break
                 messages += 1
                 if length == before and walker is None and at + RUN_LEAST * (payload - at + length) < size:
@@ -221,8 +234,8 @@ class FrameScanner:
             elif meaning == CONTROL:
                 if payload + length > size:
                     break
-                if self.extras == self.extra_ceiling:
-                    self._stop(Found.TOO_MANY, "control frames")
+                if self.extras >= self.extra_ceiling:
+                    self._stop(Found.TOO_MANY_EXTRAS, "control frames")
                     break
                 found = self._control(view, at, payload, length)
                 if found is Found.OWN_PONG:
@@ -241,8 +254,11 @@ class FrameScanner:
                 if fragments > self._most_fragments:
                     self._stop(Found.TOO_BIG, f"a message of {fragments} fragments")
                     break
-                if messages == message_ceiling if meaning == BEGINS else self.extras == self.extra_ceiling:
-                    self._stop(Found.TOO_MANY, "messages" if meaning == BEGINS else "fragments")
+                if meaning == BEGINS and messages >= message_ceiling:
+                    self._stop(Found.TOO_MANY_MESSAGES, "messages")
+                    break
+                if meaning != BEGINS and self.extras >= self.extra_ceiling:
+                    self._stop(Found.TOO_MANY_EXTRAS, "fragments")
                     break
                 self._message_bytes = gone + length
                 self._fragments = fragments
@@ -256,6 +272,9 @@ class FrameScanner:
                 self._mask = bytes(view[payload - 4 : payload]) if masked else None
                 self._offset = min(at, size) - payload
                 walker.feed(view, payload, min(at, size), self._mask, 0)
+        else:
+            if at < size:
+                self._stop(Found.ENOUGH, "")
         self.messages = messages
         if at > size:
             self.inside = at - size
@@ -282,6 +301,7 @@ class FrameScanner:
             return self._stop(Found.CLOSE, f"close code {code}")
         if body == self.own_ping:
             self.cut = payload + length - at
+            self.extras += 1
             return self._stop(Found.OWN_PONG, "")
         if self.peer is not None:
             self.pings_answered = self.peer.pings

@@ -13,13 +13,14 @@ CONNACK: Final = 2
 class PacketWalker:
     """Follows the packets of one direction.
 
-    ``welcomed``: a CONNACK has passed whole. ``lost``: a length had more than four bytes, so that nobody
-    knows where packets begin any more.
+    ``packets``: how many have begun. ``welcomed``: a CONNACK has passed whole. ``lost``: a length had more than four
+    bytes, so that nobody knows where packets begin any more.
     """
 
-    __slots__ = ("_body", "_length", "_shift", "_type", "lost", "welcomed")
+    __slots__ = ("_body", "_length", "_shift", "_type", "lost", "packets", "welcomed")
 
     def __init__(self) -> None:
+        self.packets = 0
         self.welcomed = False
         self.lost = False
         self._body = 0  # bytes of the current packet's body still to come
@@ -64,6 +65,7 @@ class PacketWalker:
             if shift < 0:
                 self._type = byte >> 4
                 self._length = shift = 0
+                self.packets += 1
                 continue
             self._length |= (byte & 0x7F) << shift
             if byte < 0x80:
