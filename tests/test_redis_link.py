@@ -63,7 +63,7 @@ async def linked(url: str) -> AsyncIterator[Watched]:
 async def test_answers(redis: Redis) -> None:
     """A request is answered with what the script returns; Redis is there from the start, and a line says so."""
     async with linked(redis.url) as at:
-        assert at.link.is_up
+        assert not at.link.is_away
         assert await at.link.call(ADD, "k", 2) == [2]
         assert await at.link.call(ADD, "k", 3) == [5]
         assert at.changes == [True]
@@ -106,7 +106,7 @@ async def test_redis_that_dies(redis: Redis, tmp_path: Path) -> None:
         await at.until_answered()
         redis.kill()
         assert await at.link.call(ADD, "k", 1) is None
-        assert not at.link.is_up
+        assert at.link.is_away
         heard: list[Any] = []
         at.link.submit(ADD, "k", 1, answered=heard.append)
         assert heard == [None]
@@ -127,7 +127,7 @@ async def test_redis_that_freezes(redis: Redis) -> None:
         began_at = trio.current_time()
         assert await at.link.call(ADD, "k", 1) is None
         assert trio.current_time() - began_at < 0.1
-        await at.until(lambda: not at.link.is_up)
+        await at.until(lambda: at.link.is_away)
         assert trio.current_time() - began_at < 0.6
         redis.thaw()
         await at.until_answered()
@@ -139,10 +139,10 @@ async def test_redis_that_is_late(redis: Redis, monkeypatch: pytest.MonkeyPatch)
     execute = redis_link._execute
     async with linked(redis.url) as at:
         for number, seconds in enumerate((0.06, 0.06, 0.04, 0.06, 0.06, 0.06), 1):
-            assert at.link.is_up
+            assert not at.link.is_away
             monkeypatch.setattr(redis_link, "_execute", lambda *given, took=seconds: (execute(*given)[0], took))
             assert await at.link.call(ADD, "k", 1) == [number]
-        await at.until(lambda: not at.link.is_up)
+        await at.until(lambda: at.link.is_away)
         assert "3 answers in a row" in at.lines[-1]["reason"]
 
 

@@ -60,7 +60,10 @@ class Away(Exception):
 
 
 class RedisLink:
-    """``prefix``: of all keys. ``changed`` is told whether Redis is there, at each change and at the start."""
+    """``prefix``: of all keys. ``changed`` is told whether Redis is there, at each change and at the start.
+
+    ``is_away``: it cannot be used now.
+    """
 
     def __init__(
         self,
@@ -75,16 +78,13 @@ class RedisLink:
         self._changed = changed
         self._trial = _trial(prefix)
         self._client: Client | None = None
+        self.is_away = True
         self._waiting: deque[_Request] = deque()
         self._work = trio.Event()
         self._late = 0
         self._failures = 0
         self._back_at = 0.0
         self._thread = trio.CapacityLimiter(1)  # of our own: names that do not resolve take up the common ones
-
-    @property
-    def is_up(self) -> bool:
-        return self._client is not None
 
     def submit(self, script: Script, key: str, *arguments: str | float, answered: Answered) -> None:
         """Have a script run on one key. Never waits; ``answered`` is called later, or at once where Redis is away."""
@@ -151,6 +151,7 @@ class RedisLink:
             self._failures += 1
         else:
             self._late, self._back_at = 0, trio.current_time()
+            self.is_away = False
             self._log.info("redis is there", redis=self._url.where)
             self._changed(True)
 
@@ -172,6 +173,7 @@ class RedisLink:
 
     def _let_go(self) -> None:
         client, self._client = self._client, None
+        self.is_away = True
         if client is not None:
             client.close()
         waiting, self._waiting = self._waiting, deque()

@@ -134,9 +134,9 @@ async def test_redis_that_freezes(redis: Redis) -> None:
             await trio.sleep(0.01)
         assert spent == 24
         assert longest < 0.06
-        await until(lambda: not one.link.is_up)
+        await until(lambda: one.link.is_away)
         redis.thaw()
-        await until(lambda: one.link.is_up)
+        await until(lambda: not one.link.is_away)
         assert not await robot.wait_for_more()  # what memory granted while it was late has been paid
 
 
@@ -172,7 +172,7 @@ async def test_what_a_user_must_be_allowed(tmp_path: Path, patient: None) -> Non
                     subjects = Subjects(10, link=link, prefix="ws-gateway:")
                     await subjects.enter(ROBOT)
                     subjects.leave(ROBOT)
-                assert link.is_up
+                assert not link.is_away
                 nursery.cancel_scope.cancel()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(check_redis, url, 5.0)

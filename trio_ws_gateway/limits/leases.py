@@ -60,6 +60,7 @@ class Lease:
         "_from_memory",
         "_given_up",
         "_left",
+        "_low",
         "_none_before",
         "_owed",
         "_owes",
@@ -72,6 +73,7 @@ class Lease:
         self.size = size
         self.memory = memory
         self.void_at = 0.0
+        self._low = size // 2
         self._left = 0
         self._back = 0  # void, and not given back yet
         self._asked_at: float | None = None  # of the question that is open; there is one at a time
@@ -85,25 +87,23 @@ class Lease:
     def available(self, now: float, *, away: bool) -> int:
         """How many tokens may be spent now: of the lease, or from memory where Redis is ``away`` or late."""
         in_memory = self.memory.available(now)
-        self._from_memory = away or self._in_doubt(now)
-        if self._from_memory:
-            self._owes = not away  # else each gateway has a limit of its own
+        if away or self._given_up or now < self._doubt_until:
+            self._from_memory, self._owes = True, not away  # away each gateway has a limit of its own
             return max(0, in_memory)
-        self._void(now)
+        self._from_memory = False
+        if now >= self.void_at:
+            self._void(now)
         return self._left
 
-    def spend(self, tokens: int) -> None:
-        """Take tokens that ``available`` said are there, in the same moment."""
+    def spend(self, tokens: int) -> bool:
+        """Take tokens that ``available`` said are there, in the same moment. Whether it is time to ask for more: when
+        half of a lease is spent, so that the rest lasts until there is an answer."""
         self.memory.spend(tokens)
         if not self._from_memory:
             self._left -= tokens
         elif self._owes:
             self._owed += tokens
-
-    @property
-    def is_low(self) -> bool:
-        """Half of it is spent: time to ask, so that the rest lasts until there is an answer."""
-        return self._left <= self.size // 2 and self._asked_at is None
+        return self._left <= self._low and self._asked_at is None
 
     def seconds_until_next(self, now: float) -> float:
         """When to look again, for who has found none."""
@@ -117,7 +117,9 @@ class Lease:
     def question(self, now: float) -> Question | None:
         """What to ask Redis now, if anything. It is open from then on."""
         self._void(now)
-        if not self.is_low or now < self._none_before or now < self._doubt_until:
+        if self._asked_at is not None or self._left > self._low:
+            return None
+        if now < self._none_before or now < self._doubt_until:
             return None
         return self._open(self.size - self._left + self._owed, now)
 

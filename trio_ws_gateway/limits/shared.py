@@ -40,10 +40,11 @@ ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
 class SharedBucket:
     """Made by ``SharedBuckets``."""
 
-    __slots__ = ("_answer", "_key", "_lease", "_owner", "_rate", "watched")
+    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_rate", "watched")
 
     def __init__(self, owner: "SharedBuckets", key: str, rate: Rate, memory: Memory) -> None:
         self._owner = owner
+        self._link = owner.link
         self._key = key
         self._rate = rate
         self._lease = Lease(size=lease_size(rate.burst), memory=memory)
@@ -52,12 +53,11 @@ class SharedBucket:
 
     def available(self, now: float) -> int:
         """How many tokens may be spent now."""
-        return self._lease.available(now, away=not self._owner.link.is_up)
+        return self._lease.available(now, away=self._link.is_away)
 
     def spend(self, tokens: int) -> None:
         """Take tokens that ``available`` said are there, in the same moment."""
-        self._lease.spend(tokens)
-        if tokens and self._lease.is_low:
+        if self._lease.spend(tokens):
             self.ask()
 
     async def wait_for_more(self) -> bool:
@@ -104,12 +104,12 @@ class SharedBucket:
 
     def _submit(self, back: int, wanted: int) -> None:
         owner = self._owner
-        if not owner.link.is_up:
+        if self._link.is_away:
             self._answered(None)
             return
         owner.watch(self)
         terms = (self._rate.per_second, self._rate.burst, back, wanted)
-        owner.link.submit(owner.script, self._key, *terms, answered=self._answered)
+        self._link.submit(owner.script, self._key, *terms, answered=self._answered)
 
     def _answered(self, reply: Reply | None) -> None:
         now = trio.current_time()
