@@ -32,7 +32,7 @@ NEXT_YEAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)
         (4096, 1, Status.WARNING, "the hard limit of 4,096 is good for 1,998 sessions, two each"),
         (4096, 4, Status.OK, "good for 7,992 sessions by 4 workers"),
         (1_048_576, 1, Status.OK, "good for 524,238 sessions"),
-        (50, 1, Status.WARNING, "good for 0 sessions"),
+        (50, 1, Status.WARNING, "good for 12 sessions"),
         (resource.RLIM_INFINITY, 1, Status.OK, "no limit"),
     ],
 )

@@ -17,9 +17,9 @@ import trio
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
 from trio_ws_gateway.checking.unreachable import is_loopback
 from trio_ws_gateway.config.values import Address, bracketed
+from trio_ws_gateway.limits.connections import sessions_for
 from trio_ws_gateway.upstream.dial import tls_context
 
-OWN_DESCRIPTORS = 100  # of the process itself: listener, epoll, log, Redis, and what is about to be closed
 FEW_SESSIONS = 5_000  # the hard limit that Linux had for long, 4,096, is good for 2,000
 LAST_LOW_PORT = 1023
 HEALTH_SECONDS = 1.0
@@ -35,7 +35,7 @@ def descriptors(hard: int, workers: int = 1) -> Finding:
     """What a hard limit is good for; a session takes two. Each worker has as many."""
     if hard == resource.RLIM_INFINITY:
         return Finding("descriptors", Status.OK, "no limit")
-    sessions = max(0, hard - OWN_DESCRIPTORS) // 2 * workers
+    sessions = sessions_for(hard) * workers
     by = f" by {workers} workers" if workers > 1 else ""
     detail = f"the hard limit of {hard:,} is good for {sessions:,} sessions{by}, two each"
     if sessions >= FEW_SESSIONS:

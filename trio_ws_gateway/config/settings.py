@@ -284,7 +284,7 @@ class Settings:
         "Sessions of one process at most; 0: as many as its descriptors allow, which is the limit anyway.",
     )
     ws_max_sessions_per_subject: int = setting(
-        "1000", kinds.COUNT, "Sessions of one subject at a time, through REDIS_URL in all gateways; 0: any number."
+        "10000", kinds.COUNT, "Sessions of one subject at a time, through REDIS_URL in all gateways; 0: any number."
     )
     ws_max_sessions_per_address: int = setting(
         "1000", kinds.COUNT, "Sessions from one address (of IPv6: one /64) at a time, in each process; 0: any number."
