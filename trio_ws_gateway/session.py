@@ -140,9 +140,8 @@ class Session:
 
     def _arrive(self) -> None:
         """May it come in at all? Before a byte is read, unless a proxy stands before it."""
-        self._visit.arrive()
-        if self._peer not in self._settings.trusted_proxies:
-            self._visit.come_from(self._peer, trio.current_time())
+        is_proxy = self._peer in self._settings.trusted_proxies
+        self._visit.arrive(None if is_proxy else self._peer, trio.current_time())
 
     def _depart(self) -> None:
         self._visit.leave()

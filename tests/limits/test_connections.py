@@ -8,6 +8,7 @@ from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.values import Networks
 from trio_ws_gateway.limits import connections
 from trio_ws_gateway.limits.connections import (
+    PROBES,
     SHOWN_OUT_MAX,
     Connections,
     ConnectionTerms,
@@ -23,9 +24,8 @@ THERE = "203.0.113.8"
 
 def arrived(everybody: Connections, address: str = HERE, now: float = 0.0) -> Visit:
     visit = Visit(everybody)
-    visit.arrive()
     try:
-        visit.come_from(address, now)
+        visit.arrive(address, now)
     except Refused:
         visit.leave()
         raise
@@ -103,6 +103,31 @@ def test_exempt() -> None:
         visit.verified()
     with pytest.raises(Refused, match="in all"):
         arrived(everybody, "10.1.2.3").verified()
+
+
+def test_probes() -> None:
+    """Who fills all handshakes from outside leaves room for a probe from a private address; that has a bound too."""
+    everybody = Connections(ConnectionTerms(handshakes=2, exempt=Networks.parse(("10.0.0.0/8",))))
+    arrived(everybody)
+    arrived(everybody)
+    refusal(everybody)
+    for _ in range(PROBES):
+        arrived(everybody, "10.1.2.3")
+    assert "in all" in refusal(everybody, "10.1.2.3")
+
+
+def test_behind_a_proxy() -> None:
+    """Where the peer is a proxy that is trusted, the address counts as soon as it is heard."""
+    everybody = Connections(ConnectionTerms(handshakes_per_address=1))
+    first, second = Visit(everybody), Visit(everybody)
+    for visit in (first, second):
+        visit.arrive(None, 0.0)
+    first.come_from(HERE, 0.0)
+    with pytest.raises(Refused):
+        second.come_from(HERE, 0.0)
+    second.leave()
+    first.leave()
+    assert everybody.handshakes == 0
 
 
 def test_ipv6() -> None:

@@ -109,7 +109,11 @@ async def test_handshakes_of_one_address() -> None:
 
 async def test_handshakes_in_all() -> None:
     """No more connections are unknown at a time than may be, wherever they come from."""
-    async with house(WS_MAX_HANDSHAKES="3") as home, home.raw() as (client, upstream), AsyncExitStack() as stack:
+    async with (
+        house(WS_MAX_HANDSHAKES="3", **EXEMPT_NOBODY) as home,
+        home.raw() as (client, upstream),
+        AsyncExitStack() as stack,
+    ):
         for _ in range(3):
             await stack.enter_async_context(home.connect())
         async with home.connect() as late:

@@ -18,6 +18,7 @@ from trio_ws_gateway.limits.bucket import TokenBucket
 
 MAX_ADDRESSES = 50_000  # some 15 MB
 SWEEP_AGAIN_SECONDS = 1.0
+PROBES = 50  # handshakes beyond the limit, from exempt addresses: whoever fills it shall not turn a liveness probe away
 SHOWN_OUT_MAX = 200  # at a time, with patience; the others are cut as soon as they have been told
 
 # A session takes two descriptors, a handshake one. Of the reserve one half is for the process itself (listener, epoll,
@@ -137,21 +138,26 @@ class Visit:
         self._place: Place | None = None
         self._stage = "outside"
 
-    def arrive(self) -> None:
-        """It has been accepted."""
+    def arrive(self, address: str | None, now: float) -> None:
+        """It has been accepted. ``address``: where it comes from; ``None`` where that is still to be heard."""
         everybody = self._all
-        if everybody.handshakes >= everybody.terms.handshakes:
+        place = None if address is None else everybody.place(address, now)
+        room = everybody.terms.handshakes + (PROBES if place is not None and place.exempt else 0)
+        if everybody.handshakes >= room:
             raise _refused("that are not known yet, in all")
         if 2 * everybody.sessions + everybody.handshakes >= everybody.terms.descriptors:
             raise _refused("for the descriptors that there are")
         everybody.handshakes += 1
         self._stage = "handshake"
+        if place is not None:
+            self._take(place, now)
 
     def come_from(self, address: str, now: float) -> None:
-        """Where it comes from is known. To be said once."""
-        place = self._all.place(address, now)
-        if place is None:
-            return
+        """It has been heard where it comes from."""
+        if (place := self._all.place(address, now)) is not None:
+            self._take(place, now)
+
+    def _take(self, place: Place, now: float) -> None:
         terms = self._all.terms
         if not place.exempt:
             if place.handshakes >= terms.handshakes_per_address:
