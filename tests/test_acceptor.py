@@ -23,7 +23,7 @@ from trio_ws_gateway.acceptor import (
     NO_DESCRIPTORS,
     Acceptor,
 )
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 
 SECONDS = 10.0  # of the drains here
 
@@ -160,6 +160,52 @@ async def test_cannot_accept(mock_clock: MockClock, number: int) -> None:
         del at.listener.faults[:]
         mock_clock.jump(acceptor.PAUSE_SECONDS)
         await until(lambda: len(at.visits) == 1)
+
+
+async def test_who_may_not_come_in(mock_clock: MockClock) -> None:
+    """Who is refused at the door is answered, counted, and given a moment to read it; a second of them is one line."""
+    refusing = True
+
+    def make(client: socket.socket, peer: str) -> Visit:
+        if refusing:
+            raise Refused(Cause.TOO_MANY_CONNECTIONS, "connections in all")
+        return Visit(client, peer)
+
+    async with door(make) as at:
+        turned_away: list[int] = []
+        at.acceptor.turned_away = turned_away.append
+        clients = [at.knock() for _ in range(3)]
+        await until(lambda: len(turned_away) == 3)
+        for client in clients:
+            client.sendall(b"GET /ws HTTP/1.1\r\n")  # as most do before they read
+            assert client.recv(10_000).startswith(b"HTTP/1.1 429 ")
+            assert client.recv(1) == b""
+        mock_clock.jump(acceptor.TURNED_AWAY_INTERVAL_SECONDS)
+        at.knock()
+        await until(lambda: len(turned_away) == 4)
+        lines = [(line["client"], line["connections"]) for line in at.events("turned away")]
+        assert lines == [("127.0.0.1", 1), ("127.0.0.1", 3)]
+        refusing = False
+        await at.let_in(1)
+        assert len(at.lines) == 2
+
+
+async def test_many_who_may_not_come_in(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many are turned away, few are kept to read it."""
+    monkeypatch.setattr(acceptor, "SHOWN_OUT_MAX", 5)
+
+    def refuse(_client: socket.socket, _peer: str) -> Visit:
+        raise Refused(Cause.TOO_MANY_CONNECTIONS)
+
+    async with door(refuse) as at:
+        turned_away: list[int] = []
+        at.acceptor.turned_away = turned_away.append
+        for _ in range(20):
+            at.knock()
+        await until(lambda: len(turned_away) == 20)
+        assert len(at.acceptor._way_out._going) == 5
+        mock_clock.jump(acceptor.SHOWN_OUT_SECONDS)
+        await until(lambda: not at.acceptor._way_out._going)
 
 
 async def test_no_descriptors(mock_clock: MockClock) -> None:

@@ -1,16 +1,19 @@
 """Who comes and who is still here: accepts connections, knows the sessions that live, and drains them.
 
-A fault of one session, its making included, ends that one. Whatever keeps it from accepting is
-waited out and logged, never spun on; one descriptor is kept, so that who comes while there are no
-others is told to come again. Knows nothing of what a session does.
+A fault of one session, its making included, ends that one. Who may not come in is turned away here,
+without a task or a line of his own. Whatever keeps it from accepting is waited out and logged, never
+spun on; one descriptor is kept, so that who comes while there are no others is told to come again.
+Knows nothing of what a session does.
 """
 
 import errno
 import math
 import os
 import socket
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
+from functools import cache
 from typing import Protocol, Self
 
 import structlog
@@ -18,7 +21,7 @@ import trio
 from attrs import field, mutable
 
 from trio_ws_gateway import farewell
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 
 ACCEPTS_PER_TURN = 64  # then sessions have their turn
 # What Linux reports of the one connection that it thereby takes off the queue (accept(2)). Of any other error the
@@ -31,6 +34,9 @@ NO_DESCRIPTORS = {errno.EMFILE, errno.ENFILE}
 PAUSE_SECONDS = 0.1
 RETRY_AFTER_SECONDS = 5
 HEAD_BYTES = 16 * 1024
+SHOWN_OUT_SECONDS = 1.0  # for reading the answer: a socket that is closed before its request has come resets it
+SHOWN_OUT_MAX = 50
+TURNED_AWAY_INTERVAL_SECONDS = 1.0
 COMPLAINT_INTERVAL_SECONDS = 10.0
 DRAIN_SHARE = 0.8  # of the drain time: over this part sessions are told, the rest is for their goodbyes
 
@@ -44,15 +50,22 @@ class Session(Protocol):
 
 @mutable(eq=False)
 class Acceptor:
-    """``new_session`` makes one of a connected socket and the address of its peer. ``turned_away`` is told of how many
-    there was no descriptor for."""
+    """``new_session`` makes one of a connected socket and the address of its peer, or raises ``Refused``.
+
+    ``turned_away`` is told how many were, by that or for want of a descriptor.
+    """
 
     new_session: Callable[[socket.socket, str], Session]
     log: structlog.typing.FilteringBoundLogger
     turned_away: Callable[[int], object] = lambda _count: None
+    _way_out: "WayOut" = field(init=False)
     draining: bool = field(default=False, init=False)
     _live: dict[Session, None] = field(factory=dict, init=False)  # in the order of their arrival
     _departure: trio.Event = field(factory=trio.Event, init=False)  # the next session to leave while draining
+
+    @_way_out.default
+    def _of_this_door(self) -> "WayOut":
+        return WayOut(self.log, lambda count: self.turned_away(count))
 
     @property
     def sessions(self) -> int:
@@ -62,9 +75,11 @@ class Acceptor:
     async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         """Accept until cancelled. The nursery runs the sessions; the listener is the caller's, and non-blocking."""
         complain_at = -math.inf
-        with Spare() as spare:
+        with Spare() as spare, self._way_out:
             while True:
-                await trio.lowlevel.wait_readable(listener)
+                with trio.move_on_at(self._way_out.next_at):
+                    await trio.lowlevel.wait_readable(listener)
+                self._way_out.close(trio.current_time())
                 if (failure := self._accept_some(listener, nursery)) is None:
                     continue
                 if failure.errno in NO_DESCRIPTORS:
@@ -85,14 +100,21 @@ class Acceptor:
                 if error.errno in GONE:
                     continue
                 return error
-            nursery.start_soon(self._run, client, peer[0])
+            try:
+                session = self.new_session(client, peer[0])
+            except Refused as refused:
+                self._way_out.show(client, peer[0], refused)
+            except Exception as error:  # the others go on
+                client.close()
+                self.log.error("fault", exc_info=error)
+            else:
+                self._live[session] = None
+                nursery.start_soon(self._run, client, session)
         return None
 
-    async def _run(self, client: socket.socket, peer: str) -> None:
+    async def _run(self, client: socket.socket, session: Session) -> None:
         try:
-            with client:  # for the case that no session comes to own it
-                session = self.new_session(client, peer)
-                self._live[session] = None
+            with client:  # for the case that the session does not come to close it
                 try:
                     await session.run()
                 finally:
@@ -119,6 +141,58 @@ class Acceptor:
             self.log.warning("cut", sessions=left)
 
 
+class WayOut:
+    """Where those who may not come in are answered, given a moment to read it, and counted, with a line a second."""
+
+    def __init__(self, log: structlog.typing.FilteringBoundLogger, turned_away: Callable[[int], object]) -> None:
+        self._log = log
+        self._turned_away = turned_away
+        self._going: deque[tuple[float, socket.socket]] = deque()  # when each is closed
+        self._unsaid = 0
+        self._say_at = -math.inf
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close(math.inf)
+
+    def show(self, client: socket.socket, peer: str, refused: Refused) -> None:
+        now = trio.current_time()
+        self.close(now)
+        _tell_to_go(client, refused.cause)
+        self._going.append((now + SHOWN_OUT_SECONDS, client))
+        self._turned_away(1)
+        self._unsaid += 1
+        if now >= self._say_at:
+            self._log.info("turned away", detail=refused.detail, client=peer, connections=self._unsaid)
+            self._unsaid, self._say_at = 0, now + TURNED_AWAY_INTERVAL_SECONDS
+
+    @property
+    def next_at(self) -> float:
+        """When there is somebody to close."""
+        return self._going[0][0] if self._going else math.inf
+
+    def close(self, now: float) -> None:
+        """Close whose time is over, and the eldest where there are too many."""
+        while self._going and (self._going[0][0] <= now or len(self._going) >= SHOWN_OUT_MAX):
+            self._going.popleft()[1].close()
+
+
+@cache
+def _answer(cause: Cause) -> bytes:
+    return farewell.http_refusal(cause, retry_after_seconds=RETRY_AFTER_SECONDS)
+
+
+def _tell_to_go(client: socket.socket, cause: Cause) -> None:
+    """Answer, and drop what has come of the request: a close with something unread in it is a reset."""
+    with suppress(OSError):
+        client.setblocking(False)
+        client.send(_answer(cause))
+        client.shutdown(socket.SHUT_WR)
+        client.recv(HEAD_BYTES)
+
+
 class Spare:
     """A descriptor that is kept for the time when there are no others: to accept with, one after the other."""
 
@@ -131,18 +205,14 @@ class Spare:
 
     def turn_away(self, listener: socket.socket) -> int:
         """Answer those who wait, up to a turn's worth; how many. Who has no room to read it is cut."""
-        answer = farewell.http_refusal(Cause.TOO_MANY_CONNECTIONS, retry_after_seconds=RETRY_AFTER_SECONDS)
         self._let_go()
         count = 0
         try:
             while count < ACCEPTS_PER_TURN:
                 client, _ = listener.accept()
                 count += 1
-                with client, suppress(OSError):
-                    client.setblocking(False)
-                    client.send(answer)
-                    client.shutdown(socket.SHUT_WR)
-                    client.recv(HEAD_BYTES)  # what is unread makes a reset of the close, which can overtake the answer
+                with client:
+                    _tell_to_go(client, Cause.TOO_MANY_CONNECTIONS)
         except OSError:  # nobody waits any more, or somebody else took the descriptor
             pass
         with suppress(OSError):

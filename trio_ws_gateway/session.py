@@ -24,7 +24,7 @@ from trio_ws_gateway.credentials import Carrier, Credential, early_credential, l
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits import rules
 from trio_ws_gateway.limits.budgets import Budget, Budgets
-from trio_ws_gateway.limits.connections import Connections, Visit
+from trio_ws_gateway.limits.connections import Connections
 from trio_ws_gateway.limits.rates import Direction, Spender
 from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
@@ -86,20 +86,21 @@ class Beginning:
 
 
 class Session:
-    """One accepted connection. ``run`` it once; ``end`` it from anywhere."""
+    """One accepted connection. ``run`` it once; ``end`` it from anywhere. Raises ``Refused`` where it must not be."""
 
     def __init__(self, sock: socket.socket, peer: str, services: Services) -> None:
         self._services = services
         self._settings = services.settings
+        self._peer = client_address(peer, (), services.settings.trusted_proxies)
+        is_proxy = self._peer in services.settings.trusted_proxies
+        self._visit = services.connections.admit(None if is_proxy else self._peer, trio.current_time())
         self._client = Client(sock)
         self._sockets = [sock]  # ours to close
-        self._peer = client_address(peer, (), services.settings.trusted_proxies)
         self._ledger = Ledger(services.metrics, services.log, self._peer)
         self._refusal: Callable[[Refused], bytes] = _http_refusal  # in the words of what the client speaks so far
         self._before_relay = trio.CancelScope()
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
-        self._visit = Visit(services.connections)
         self._subject: Hashable = None  # whose session this counts as, once it does
 
     def end(self, cause: Cause) -> None:
@@ -113,7 +114,6 @@ class Session:
     async def run(self) -> None:
         try:
             self._services.configure(self._client.sock)
-            self._arrive()
             plain_answer = None
             with self._before_relay:
                 plain_answer = await self._begin()
@@ -137,11 +137,6 @@ class Session:
             for sock in self._sockets:
                 leg.close(sock)
             self._depart()
-
-    def _arrive(self) -> None:
-        """May it come in at all? Before a byte is read, unless a proxy stands before it."""
-        is_proxy = self._peer in self._settings.trusted_proxies
-        self._visit.arrive(None if is_proxy else self._peer, trio.current_time())
 
     def _depart(self) -> None:
         self._visit.leave()

@@ -23,13 +23,7 @@ THERE = "203.0.113.8"
 
 
 def arrived(everybody: Connections, address: str = HERE, now: float = 0.0) -> Visit:
-    visit = Visit(everybody)
-    try:
-        visit.arrive(address, now)
-    except Refused:
-        visit.leave()
-        raise
-    return visit
+    return everybody.admit(address, now)
 
 
 def refusal(everybody: Connections, address: str = HERE, now: float = 0.0) -> str:
@@ -119,9 +113,7 @@ def test_probes() -> None:
 def test_behind_a_proxy() -> None:
     """Where the peer is a proxy that is trusted, the address counts as soon as it is heard."""
     everybody = Connections(ConnectionTerms(handshakes_per_address=1))
-    first, second = Visit(everybody), Visit(everybody)
-    for visit in (first, second):
-        visit.arrive(None, 0.0)
+    first, second = everybody.admit(None, 0.0), everybody.admit(None, 0.0)
     first.come_from(HERE, 0.0)
     with pytest.raises(Refused):
         second.come_from(HERE, 0.0)

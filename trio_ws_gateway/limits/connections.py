@@ -88,6 +88,16 @@ class Connections:
         self._shown_out = 0
         self._sweep_at = -math.inf
 
+    def admit(self, address: str | None, now: float) -> "Visit":
+        """A connection more. ``address``: where it comes from; ``None`` where that is still to be heard."""
+        visit = Visit(self)
+        try:
+            visit.arrive(address, now)
+        except Refused:
+            visit.leave()
+            raise
+        return visit
+
     def place(self, address: str, now: float) -> Place | None:
         """Where an address is counted; ``None`` where the table is full."""
         block = block_of(address)
@@ -139,7 +149,7 @@ class Visit:
         self._stage = "outside"
 
     def arrive(self, address: str | None, now: float) -> None:
-        """It has been accepted. ``address``: where it comes from; ``None`` where that is still to be heard."""
+        """It has been accepted."""
         everybody = self._all
         place = None if address is None else everybody.place(address, now)
         room = everybody.terms.handshakes + (PROBES if place is not None and place.exempt else 0)
