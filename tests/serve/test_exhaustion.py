@@ -6,7 +6,7 @@ from pathlib import Path
 
 import trio
 
-from tests.serve.outside import outside
+from tests.serve.outside import Outside, outside
 from tests.serve.test_start import talk
 from trio_ws_gateway.limits.connections import sessions_for
 from trio_ws_gateway.wire.frames import TEXT
@@ -19,6 +19,13 @@ WATCHED_SECONDS = 0.5
 def cpu_seconds(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def room(there: Outside) -> None:
+    """Until it has noticed that they have gone."""
+    with trio.fail_after(10):
+        while (await there.house.get("/healthz"))[0].status != 200:
+            await trio.sleep(0.02)
 
 
 async def test_no_descriptors_left(tmp_path: Path) -> None:
@@ -38,6 +45,7 @@ async def test_no_descriptors_left(tmp_path: Path) -> None:
             assert len(there.gateway.events("cannot accept")) == 1
             await client.say(TEXT, b"still there?")
             assert await upstream.hear() == (TEXT, True, b"still there?")
+        await room(there)
         await talk(there, there.house.provider.mint())
 
 
@@ -63,5 +71,6 @@ async def test_no_more_sessions_than_descriptors(tmp_path: Path) -> None:
                 line["warning"] for line in there.gateway.events("setting") if "descriptors" in line["warning"]
             ]
             assert f"good for {sessions_for(DESCRIPTORS)} sessions" in warning
+        await room(there)
         await talk(there, there.house.provider.mint())
         assert there.gateway.events("fault") == []
