@@ -101,7 +101,7 @@ async def test_json() -> None:
     assert found["worked"] is False
     assert found["refusal"]["step"] == "TCP connected"
     assert found["summary"] is None
-    assert "Connection refused" in found["refusal"]["what"]
+    assert "connection refused" in found["refusal"]["what"]
 
 
 async def test_interrupted() -> None:

@@ -10,8 +10,8 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from attrs import frozen
 
 from trio_ws_gateway.checking.findings import Finding, Status
-from trio_ws_gateway.checking.unreachable import is_loopback
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.diagnosis.unreachable import is_loopback
 from trio_ws_gateway.protocols.mqtt_binding import CLAIMS, Mode, parse_mqtt_credentials
 
 PROXY_CUTS_SECONDS = 60  # nginx's proxy_read_timeout; few cut earlier

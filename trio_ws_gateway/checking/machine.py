@@ -15,8 +15,8 @@ from pathlib import Path
 import trio
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
-from trio_ws_gateway.checking.unreachable import is_loopback
 from trio_ws_gateway.config.values import Address, bracketed
+from trio_ws_gateway.diagnosis.unreachable import is_loopback
 from trio_ws_gateway.upstream.dial import tls_context
 
 OWN_DESCRIPTORS = 100  # of the process itself: listener, epoll, log, Redis, and what is about to be closed

@@ -16,9 +16,9 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.checking.answers import LISTENERS, Upstream, agreed, silence
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
 from trio_ws_gateway.checking.probing import until
-from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, in_tls, reason_of, refused, words_for
 from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.upstream.introduction import Introduction, Visitor, introduce
 from trio_ws_gateway.wire.frames import close_frame
@@ -100,9 +100,7 @@ async def _secured(
         with until(deadline, f"takes the connection, but no TLS comes about {within}", plain):
             return await leg.start_tls(sock, tls, upstream.url.host)
     except OSError as error:
-        if reason_of(error) is Reason.CUT:  # in the middle of a TLS handshake that is what plain servers do
-            error = ssl.SSLEOFError()
-        raise _unreachable(error, upstream) from error
+        raise _unreachable(in_tls(error), upstream) from error
 
 
 def _introduction(upstream: Upstream) -> Introduction:

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 import trio
 from attrs import define, field
 
-from trio_ws_gateway.probing import packets, refusal
+from trio_ws_gateway.probing import after_101, packets
 from trio_ws_gateway.probing.attempt import Mqtt
 from trio_ws_gateway.probing.codes import connack_words
 from trio_ws_gateway.probing.packets import REFUSAL, Kind, Packet, PacketReader
-from trio_ws_gateway.probing.refusal import Failed
+from trio_ws_gateway.probing.refusal import Failed, timed_out
 from trio_ws_gateway.probing.talk import Line
 from trio_ws_gateway.wire.mqtt import disconnect
 from trio_ws_gateway.wire.mqtt_fields import MqttError
@@ -43,7 +43,7 @@ class MqttTalk:
             code = packets.connack_code(packet)
         if code:
             closing = await self.line.last_words()
-            raise Failed(refusal.connack_refused(self.line.attempt, self.mqtt, code, closing, self.line.now()))
+            raise Failed(after_101.connack_refused(self.line.attempt, self.mqtt, code, closing, self.line.now()))
         self.line.course.passed(connack_words(self.mqtt.level, code))
         if self.line.attempt.count:
             await self._subscribe()
@@ -67,7 +67,7 @@ class MqttTalk:
                 if packet.kind == Kind.PUBACK:
                     acknowledged, code = packets.puback_code(packet)
                     if code >= REFUSAL:
-                        raise Failed(refusal.not_permitted(self.mqtt, "PUBLISH", code))
+                        raise Failed(after_101.not_permitted(self.mqtt, "PUBLISH", code))
                     unacknowledged.discard(acknowledged)
                 elif packet.kind == Kind.PUBLISH:
                     published = packets.published(level, packet)
@@ -80,8 +80,8 @@ class MqttTalk:
             return seconds
         if seconds is not None:
             look_at = "It came back all the same: the broker's log says more."
-            raise Failed(refusal.timed_out(attempt, f"Message {number} was not acknowledged", look_at))
-        raise Failed(refusal.nothing_came_back(attempt, number, others))
+            raise Failed(timed_out(attempt, f"Message {number} was not acknowledged", look_at))
+        raise Failed(after_101.nothing_came_back(attempt, number, others))
 
     async def end(self) -> None:
         await self.line.say(disconnect(self.mqtt.level), "while the DISCONNECT was sent")
@@ -99,7 +99,7 @@ class MqttTalk:
             if answered != packet_id:
                 raise MqttError("a SUBACK for another SUBSCRIBE")
         if code >= REFUSAL:
-            raise Failed(refusal.not_permitted(self.mqtt, "SUBSCRIBE", code))
+            raise Failed(after_101.not_permitted(self.mqtt, "SUBSCRIBE", code))
         self.line.course.passed(f"QoS {code}, {self.mqtt.topic}")
 
     async def _next(self, meanwhile: str) -> Packet:
@@ -113,7 +113,7 @@ class MqttTalk:
         if packet.kind == Kind.DISCONNECT:
             code = packets.disconnect_code(packet)
             closing = await self.line.last_words()
-            raise Failed(refusal.mqtt_ended(self.line.attempt, code, closing, self.line.now()))
+            raise Failed(after_101.mqtt_ended(self.line.attempt, code, closing, self.line.now()))
         return packet
 
     def _next_id(self) -> int:
@@ -127,11 +127,11 @@ class MqttTalk:
             with trio.fail_after(self.line.attempt.timeout_seconds), self._understood():
                 yield
         except trio.TooSlowError:
-            raise Failed(refusal.timed_out(self.line.attempt, silence, SILENCE)) from None
+            raise Failed(timed_out(self.line.attempt, silence, SILENCE)) from None
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
         try:
             yield
         except MqttError as error:
-            raise Failed(refusal.not_mqtt(self.line.attempt, str(error))) from None
+            raise Failed(after_101.not_mqtt(self.line.attempt, str(error))) from None

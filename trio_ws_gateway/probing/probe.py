@@ -13,15 +13,17 @@ import trio
 import trio_websocket
 import wsproto.utilities
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import before_101
+from trio_ws_gateway.probing.after_101 import BROKEN_OFF
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.codes import close_words
 from trio_ws_gateway.probing.connection import connected
 from trio_ws_gateway.probing.course import Course
 from trio_ws_gateway.probing.doorway import Doorway, Stream
 from trio_ws_gateway.probing.mqtt_talk import MqttTalk
+from trio_ws_gateway.probing.quoting import said
 from trio_ws_gateway.probing.raw_talk import RawTalk
-from trio_ws_gateway.probing.refusal import BROKEN_OFF, Failed
+from trio_ws_gateway.probing.refusal import Failed, timed_out
 from trio_ws_gateway.probing.talk import Line
 
 
@@ -61,14 +63,14 @@ async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Calla
                 )
             if patience.cancelled_caught:
                 look_at = "Something listens there and is silent: is it a WebSocket server, and does it live?"
-                raise Failed(refusal.timed_out(attempt, "The server did not answer the request", look_at))
+                raise Failed(timed_out(attempt, "The server did not answer the request", look_at))
             course.passed(_agreed(connection, attempt))
             yield Line(connection, attempt, course, now)
             nursery.cancel_scope.cancel()
     except* Failed as group:
         failures += [each for each in group.exceptions if isinstance(each, Failed)]
     except* (h11.ProtocolError, wsproto.utilities.ProtocolError):
-        failures.append(Failed(refusal.bad_upgrade(attempt, "has headers that a WebSocket library does not take")))
+        failures.append(Failed(before_101.bad_upgrade(attempt, "has headers that a WebSocket library does not take")))
     if failures:
         raise failures[0]
 
@@ -76,7 +78,7 @@ async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Calla
 def _agreed(connection: trio_websocket.WebSocketConnection, attempt: Attempt) -> str:
     subprotocol = connection.subprotocol
     if subprotocol is not None:
-        return f"101, subprotocol {refusal.said(subprotocol, attempt)}"
+        return f"101, subprotocol {said(subprotocol, attempt)}"
     return "101, no subprotocol" + (", where a browser would give up" if attempt.subprotocols else "")
 
 

@@ -3,7 +3,7 @@
 import trio
 from attrs import frozen
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import after_101
 from trio_ws_gateway.probing.attempt import Carry
 from trio_ws_gateway.probing.refusal import Failed
 from trio_ws_gateway.probing.talk import Line
@@ -38,7 +38,7 @@ class RawTalk:
                 if message in (heard.encode() if isinstance(heard, str) else heard):
                     return trio.current_time() - began_at
                 others += 1
-        raise Failed(refusal.nothing_came_back(attempt, number, others))
+        raise Failed(after_101.nothing_came_back(attempt, number, others))
 
     async def end(self) -> None:
         """There is nothing to be said but the Close."""

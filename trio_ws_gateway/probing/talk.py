@@ -7,10 +7,11 @@ import trio
 import trio_websocket
 from attrs import frozen
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import after_101
+from trio_ws_gateway.probing.after_101 import BROKEN_OFF
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.course import Course
-from trio_ws_gateway.probing.refusal import BROKEN_OFF, Failed
+from trio_ws_gateway.probing.refusal import Failed
 
 LAST_WORDS_SECONDS = 1.0
 TOO_BIG = "Exceeded maximum message size: {} bytes"  # what trio-websocket says where it was us who closed
@@ -70,8 +71,8 @@ class Line:
     def ended(self, closed: trio_websocket.ConnectionClosed, meanwhile: str) -> Failed:
         code, reason = _code_and_reason(closed)
         if (code, reason) == (1009, TOO_BIG.format(self.attempt.most_message_bytes)):
-            return Failed(refusal.too_big(self.attempt))
-        return Failed(refusal.closed(self.attempt, code, reason, self.now(), meanwhile=meanwhile))
+            return Failed(after_101.too_big(self.attempt))
+        return Failed(after_101.closed(self.attempt, code, reason, self.now(), meanwhile=meanwhile))
 
 
 def _code_and_reason(closed: trio_websocket.ConnectionClosed) -> tuple[int, str]:
