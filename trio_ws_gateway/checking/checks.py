@@ -30,9 +30,9 @@ async def check(loaded: Loaded, timeout_seconds: float) -> list[Finding]:
 
 
 def _settings(loaded: Loaded) -> list[Finding]:
-    """What the gateway warns of at start, and then what it does not."""
+    """What was set in vain, and then what is dangerous."""
     findings = [Finding("settings", Status.WARNING, warning) for warning in loaded.warnings]
-    findings += dangers(loaded.settings)
+    findings += dangers(loaded)
     return findings or [Finding("settings", Status.OK, "nothing wrong, and nothing dangerous")]
 
 
@@ -67,15 +67,18 @@ async def _nobodys(upstream: Upstream) -> list[Finding]:
 
 
 def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: frozenset[str]) -> Iterator[Finding]:
-    """An upstream that nobody has configured may be missing where another one is configured: many need only one."""
+    """An upstream that nobody has configured may be missing where another one is configured: many need only one.
+
+    There is no way to switch one off, so that this is no warning either.
+    """
     one_is_given = any(upstream.setting in given for upstream in upstreams)
     defaults = {f"upstream {each.protocol}": each.setting for each in upstreams if each.setting not in given}
     for finding in findings:
         if finding.status is Status.FAILED and finding.name in defaults:
             unset = f"{defaults[finding.name]} is unset, and this is its default"
             if one_is_given:
-                advice = f"{unset}: no matter if no such sessions come."
-                finding = evolve(finding, status=Status.WARNING, advice=advice)
+                detail = f"{unset}: nothing is there, no matter if no such sessions come"
+                finding = Finding(finding.name, Status.OK, detail, seconds=finding.seconds)
             else:
                 finding = evolve(finding, advice=f"{unset}. {finding.advice}")
         yield finding
