@@ -26,7 +26,7 @@ class Demo:
 
     @classmethod
     @contextmanager
-    def running(cls, directory: Path, *arguments: str) -> Iterator["Demo"]:
+    def running(cls, directory: Path, *arguments: str, **environment: str) -> Iterator["Demo"]:
         """A demo that is over at the end of the block, in whatever way; on a port of its own unless one is given."""
         temporary = directory / "temporary"
         temporary.mkdir()
@@ -34,7 +34,7 @@ class Demo:
         process = Process.start(
             [*COMMAND, *port, *arguments],
             directory=directory,
-            environment={**inherited_environment(), "TMPDIR": str(temporary)},
+            environment={**inherited_environment(), "TMPDIR": str(temporary), **environment},
             name="demo",
         )
         demo = cls(process, temporary)

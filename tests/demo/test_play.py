@@ -14,6 +14,7 @@ import pytest
 from tests.demo.outside import COMMAND, Demo
 from tests.servers.debian import ensure
 from tests.servers.gateway import inherited_environment
+from tests.servers.ports import free_port
 
 SCENES = [
     "let in robot-7 mqtt a good token, as password CONNACK 0x00, accepted; echoed",
@@ -39,10 +40,10 @@ def shown(output: str) -> list[str]:
 
 @pytest.mark.parametrize("broker", ["amqtt", pytest.param("mosquitto", marks=pytest.mark.integration)])
 def test_once(tmp_path: Path, broker: str) -> None:
-    """Every scene goes as it should with either broker, and nothing is left behind."""
+    """Every scene goes as it should with either broker, past a proxy that is of no use, and nothing is left behind."""
     if broker == "mosquitto":
         ensure("mosquitto", "mosquitto")
-    with Demo.running(tmp_path, "--once", "--broker", broker) as demo:
+    with Demo.running(tmp_path, "--once", "--broker", broker, HTTP_PROXY=f"http://127.0.0.1:{free_port()}") as demo:
         assert demo.status() == 0, demo.output
         assert shown(demo.output) == SCENES
         assert broker in demo.output.lower()

@@ -15,7 +15,7 @@ from pathlib import Path
 import trio
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
-from trio_ws_gateway.config.values import Address, bracketed
+from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.diagnosis.unreachable import is_loopback
 from trio_ws_gateway.upstream.dial import tls_context
 
@@ -86,12 +86,11 @@ def unbound(address: Address, error: OSError) -> Trouble:
 
 
 async def _is_a_gateway(address: Address) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    there = address.reachable()
     with trio.move_on_after(HEALTH_SECONDS):
         try:
-            async with await trio.open_tcp_stream(host, address.port) as stream:
-                host_header = f"{bracketed(host)}:{address.port}"
-                await stream.send_all(f"GET /healthz HTTP/1.1\r\nHost: {host_header}\r\n\r\n".encode())
+            async with await trio.open_tcp_stream(there.host, there.port) as stream:
+                await stream.send_all(f"GET /healthz HTTP/1.1\r\nHost: {there}\r\n\r\n".encode())
                 heard = b""
                 async for data in stream:
                     heard += data

@@ -18,7 +18,6 @@ from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, head_end, parse_response
 
 UNHEALTHY_STATUS = 1  # 2 is reserved for a HEALTHCHECK of Docker's
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
 ANSWER_LIMIT = HEAD_LIMIT + 1024
 
 
@@ -75,8 +74,8 @@ def ask(address: Address, path: str, deadline: float) -> tuple[int, str]:
 
     Raises ``TimeoutError`` or another ``OSError``, and ``BadUpstream`` for what is no HTTP.
     """
-    host = LOOPBACK.get(address.host, address.host)
-    with socket.create_connection((host, address.port), _left(deadline)) as sock:
+    there = address.reachable()
+    with socket.create_connection((there.host, there.port), _left(deadline)) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
         heard = bytearray()
         while len(heard) < ANSWER_LIMIT:
