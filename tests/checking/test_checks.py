@@ -1,5 +1,8 @@
 """All checks of one configuration together."""
 
+import os
+import resource
+
 import pytest
 
 from tests.house import house
@@ -84,6 +87,14 @@ async def test_careful_gateway_for_brokers() -> None:
         findings = await check(load(environment), PATIENCE)
     troubled = [each for each in findings if each.status is not Status.OK and each.name != "descriptors"]
     assert [each.detail.partition(":")[0] for each in troubled] == ["JWKS_URL begins with http"]
+
+
+async def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WORKERS=auto counts the descriptors of as many workers as there will be."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2})
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 4096))
+    findings = await found(ALLOW_ANONYMOUS="true", WORKERS="auto")
+    assert "good for 5,994 sessions by 3 workers" in findings["descriptors"].detail
 
 
 async def test_upstream_of_no_adapter() -> None:

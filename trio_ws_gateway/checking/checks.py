@@ -9,7 +9,7 @@ from pathlib import Path
 
 from attrs import evolve
 
-from trio_ws_gateway import wiring
+from trio_ws_gateway import wiring, workers
 from trio_ws_gateway.checking.answers import Upstream
 from trio_ws_gateway.checking.dangers import dangers
 from trio_ws_gateway.checking.findings import Finding, Status
@@ -39,7 +39,7 @@ def _settings(loaded: Loaded) -> list[Finding]:
 def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
     settings = loaded.settings
     yield Check("listen", partial(check_listen, settings.listen))
-    yield Check("descriptors", partial(check_descriptors, settings.workers))
+    yield Check("descriptors", partial(check_descriptors, workers.as_asked(settings.workers)))
     if (source := wiring.key_source(settings)) is not None:
         yield Check("keys", partial(check_keys, settings, source, timeout_seconds))
         yield Check("issuer", partial(check_issuer, settings, timeout_seconds))
@@ -62,8 +62,8 @@ async def _authorities(path: Path, upstreams: Sequence[Upstream]) -> list[Findin
 
 
 async def _nobodys(upstream: Upstream) -> list[Finding]:
-    detail = f"{upstream.setting} is set, but no adapter is called `{upstream.protocol}`: nothing goes there"
-    return [Finding(f"upstream {upstream.protocol}", Status.WARNING, detail)]
+    detail = wiring.nobodys(upstream.protocol)
+    return [Finding(f"upstream {upstream.protocol}", Status.WARNING, detail, "Is the protocol's name right in it?")]
 
 
 def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: frozenset[str]) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.checking.answers import LISTENERS, Upstream, agreed, silence
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
 from trio_ws_gateway.checking.probing import until
-from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, in_tls, reason_of, refused, words_for
 from trio_ws_gateway.protocols.raw import NAME as RAW
@@ -27,7 +27,6 @@ from trio_ws_gateway.wire.http import HEAD_LIMIT, Headers, Request, head_end
 
 GOODBYE_SECONDS = 1.0
 
-_SETTINGS = {"mqtt": "UPSTREAM_WS_URL", "raw": "RAW_WS_BACKEND_URL"}
 _VANISHES = "Packets to it vanish: a firewall or a network policy that drops them, or an address of nobody."
 _VISIT = Request(
     method="GET",
@@ -45,7 +44,7 @@ def upstreams_of(settings: Settings) -> list[Upstream]:
     return [
         Upstream(
             protocol=protocol,
-            setting=_SETTINGS.get(protocol, f"UPSTREAM_{protocol.upper()}_URL"),
+            setting=upstream_setting(protocol),
             url=url,
             offers=("mqtt" if offered == "auto" else offered) if protocol == "mqtt" else None,
             has_token=protocol == RAW and settings.raw_forward_token,

@@ -422,6 +422,12 @@ class Settings:
         return {"mqtt": self.upstream_ws_url, "raw": self.raw_ws_backend_url, **self.upstream_urls}
 
 
+def upstream_setting(protocol: str) -> str:
+    """The setting with the URL of that protocol's upstream."""
+    own = {"mqtt": "UPSTREAM_WS_URL", "raw": "RAW_WS_BACKEND_URL"}
+    return own.get(protocol, f"UPSTREAM_{protocol.upper()}_URL")
+
+
 GROUPS = {
     "listen": "Listening",
     "jwks_url": "Tokens",
