@@ -40,7 +40,7 @@ def _seen_from_outside(cause: Cause, attempt: Attempt, now: float) -> Iterator[s
         case Cause.NO_TOKEN:
             yield _why_not_found(attempt)
         case Cause.INVALID_TOKEN:
-            yield "From outside the token looks good: it is a JWT, and its time has not run out."
+            yield "From outside the token looks good: it is a JWT, and in time, give or take what clocks differ."
             yield from _claims(attempt, now)
         case Cause.FORBIDDEN:
             yield from _forbidden(attempt, now)

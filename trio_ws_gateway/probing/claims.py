@@ -10,10 +10,11 @@ from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.wire.jwa import ALGORITHMS
 from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
 
-LEEWAY_SECONDS = 30  # as JWT_LEEWAY_SECONDS has it: two clocks never agree
+LEEWAY_SECONDS = Settings().jwt_leeway_seconds  # of a gateway that has the default: two clocks never agree
 LAST_TIME = 253402300799  # the end of the year 9999; JSON has greater numbers, and ones that are none
 UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
@@ -46,7 +47,7 @@ def faults(token: str, now: float) -> Iterator[str]:
     expires_at, valid_from, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     if expires_at is None:
         yield "The token has no time of expiry (`exp`), which the gateway requires."
-    elif expires_at <= now:
+    elif expires_at + LEEWAY_SECONDS <= now:  # before that the gateway has forgiven it
         yield f"This token expired {span(now - expires_at)} ago: get a new one."
     if valid_from is not None and valid_from > now + LEEWAY_SECONDS:
         yield f"This token is not valid for another {span(valid_from - now)} (`nbf`): compare the clocks."
@@ -60,7 +61,9 @@ def description(token: str, now: float) -> str | None:
     if claims is None or header is None:
         return None
     expires_at = _time(claims, "exp")
-    left = f", {span(expires_at - now)} left" if expires_at is not None and expires_at > now else ""
+    left = ""
+    if expires_at is not None:
+        left = f", {span(expires_at - now)} left" if expires_at > now else f", {span(now - expires_at)} over"
     said = ", ".join(f"{name} {_shown(claims.get(name))}" for name in ("iss", "aud", "sub"))
     return f"The token says: {said}, alg {_shown(header.get('alg'))}, kid {_shown(header.get('kid'))}{left}."
 
