@@ -56,3 +56,11 @@ def test_disconnect() -> None:
     assert "--interval" in said_in(found)
     found = after_101.mqtt_ended(MQTT, 0x8E, None, NOW)
     assert found.what == "The broker ends the session: DISCONNECT 0x8e, session taken over."
+
+
+def test_broker_that_knows_no_mqtt_5() -> None:
+    """A code of MQTT 3.1.1 in answer to MQTT 5 leads to the older version."""
+    spoken = mqtt(5)
+    found = after_101.connack_refused(attempt_at("ws://gw.example/ws", mqtt=spoken), spoken, 0x01, None, NOW)
+    assert "unacceptable protocol version" in found.what
+    assert found.look_at == ("The broker speaks MQTT 3.1.1 and not 5: try --mqtt 3.1.1.",)

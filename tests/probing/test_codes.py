@@ -19,5 +19,7 @@ def test_names_of_codes() -> None:
     assert close_words(2999) == "2999, no standard code"
     assert connack_words(4, 5) == "0x05, not authorised"
     assert connack_words(5, 0x87) == "0x87, not authorised"
+    assert connack_words(5, 1) == "0x01, in MQTT 3.1.1: unacceptable protocol version"
+    assert connack_words(5, 0x10) == "0x10, no matching subscribers"
     assert connack_words(4, 0x87) == "0x87, no standard code"
     assert reason_words(0x96) == "0x96, message rate too high"

@@ -8,7 +8,7 @@ from typing import Final
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.probing import advice
 from trio_ws_gateway.probing.attempt import Attempt, Mqtt
-from trio_ws_gateway.probing.codes import close_words, connack_words, reason_words
+from trio_ws_gateway.probing.codes import close_words, connack_words, is_of_mqtt_3, reason_words
 from trio_ws_gateway.probing.quoting import said
 from trio_ws_gateway.probing.refusal import Refusal
 
@@ -50,6 +50,11 @@ def connack_refused(attempt: Attempt, mqtt: Mqtt, code: int, closing: tuple[int,
             causes=causes,
             connack_code=code,
             close_code=close_code,
+        )
+    if is_of_mqtt_3(mqtt.level, code):
+        look_at = "The broker speaks MQTT 3.1.1 and not 5: try --mqtt 3.1.1."
+        return Refusal(
+            what=f"The broker refuses: {shown}.", look_at=(look_at,), connack_code=code, close_code=close_code
         )
     own = (
         "The gateway says its causes in a Close behind the CONNACK. There was none, so this is the broker's own word,"
