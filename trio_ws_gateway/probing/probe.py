@@ -13,6 +13,7 @@ import trio
 import trio_websocket
 import wsproto.utilities
 
+from trio_ws_gateway.groups import leaves
 from trio_ws_gateway.probing import before_101
 from trio_ws_gateway.probing.after_101 import BROKEN_OFF
 from trio_ws_gateway.probing.attempt import Attempt
@@ -68,7 +69,7 @@ async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Calla
             yield Line(connection, attempt, course, now)
             nursery.cancel_scope.cancel()
     except* Failed as group:
-        failures += [each for each in group.exceptions if isinstance(each, Failed)]
+        failures += leaves(group)
     except* (h11.ProtocolError, wsproto.utilities.ProtocolError):
         failures.append(Failed(before_101.bad_upgrade(attempt, "has headers that a WebSocket library does not take")))
     if failures:
