@@ -17,6 +17,7 @@ from trio_ws_gateway.config.loading import load
 PATIENCE = 30.0
 NOON = 1_700_000_000.0
 NOON_DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+LONG_KID = "0123456789abcdef" * 4
 
 
 @pytest.fixture
@@ -52,15 +53,15 @@ async def test_good_keys(provider: OidcProvider) -> None:
 
 
 async def test_keys_without_names(provider: OidcProvider) -> None:
-    """Keys without a kid count too; of many kids only the first are shown."""
+    """Keys without a kid count too; of many kids only the first are shown, and those whole."""
     jwk = {name: value for name, value in provider.jwk().items() if name not in ("kid", "alg")}
     provider.answers[provider.jwks_path] = Answer(body=json.dumps({"keys": [jwk]}).encode())
     (finding,) = await checked(JWKS_URL=provider.jwks_uri, JWT_VALID_ALGORITHMS="RS256,PS256")
     assert finding.detail.endswith(": without a kid, for RS256, PS256")
-    many = [{**jwk, "kid": f"kid-{number}"} for number in range(6)]
+    many = [{**jwk, "kid": f"{LONG_KID}-{number}"} for number in range(6)]
     provider.answers[provider.jwks_path] = Answer(body=json.dumps({"keys": many}).encode())
     (finding,) = await checked(JWKS_URL=provider.jwks_uri)
-    assert finding.detail.endswith("'kid-3' for RS256; and 2 more")
+    assert finding.detail.endswith(f"'{LONG_KID}-3' for RS256; and 2 more")
 
 
 async def test_other_algorithms(provider: OidcProvider) -> None:

@@ -55,4 +55,4 @@ def test_worst() -> None:
 def test_quoted() -> None:
     """What others say is shown short, and cannot steer a terminal."""
     assert quoted("a\x1b[2Jé") == r"'a\x1b[2J\xe9'"
-    assert quoted("x" * 500, 10) == "'xxxxxxxxx..."
+    assert quoted("x" * 500, 10) == "'xxxxxxxxx...'"

@@ -8,7 +8,7 @@ import trio
 
 from trio_ws_gateway.demo import children
 from trio_ws_gateway.demo.children import ChildFailed, child
-from trio_ws_gateway.demo.groups import leaves
+from trio_ws_gateway.groups import leaves
 
 DEADLINE_SECONDS = 30
 STUBBORN = (

@@ -49,6 +49,9 @@ def worst(findings: Iterable[Finding]) -> Status:
 
 
 def quoted(text: object, most: int = 80) -> str:
-    """What somebody else said, short and without control characters: it goes to a terminal."""
+    """What somebody else said, short and without control characters: it goes to a terminal.
+
+    Where it is cut, its closing quote stays.
+    """
     shown = ascii(text)
-    return shown if len(shown) <= most else f"{shown[:most]}..."
+    return shown if len(shown) <= most else f"{shown[:most]}...{shown[-1]}"

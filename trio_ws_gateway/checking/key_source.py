@@ -24,6 +24,7 @@ from trio_ws_gateway.diagnosis.unreachable import ADVICE, TLS_REASONS, Reason, r
 from trio_ws_gateway.wire import jwa
 
 SHOWN_KEYS = 4
+LONGEST_KID = 200  # to be compared with that of a token, so whole wherever it is one
 CLOCK_GRAIN_SECONDS = 2  # a Date header counts whole seconds, and was written before it was read
 
 _SILENCE = "A firewall drops packets to it, or the provider hangs."
@@ -201,7 +202,7 @@ async def _no_use(failure: FetchFailed, settings: Settings, client: httpx.AsyncC
 
 def _described(keys: KeySet, url: str) -> str:
     count = len({id(key) for found in keys.of_algorithm.values() for key in found})
-    shown = [f"{quoted(kid, 24)} for {', '.join(algorithms)}" for kid, algorithms in keys.by_kid.items()]
+    shown = [f"{quoted(kid, LONGEST_KID)} for {', '.join(algorithms)}" for kid, algorithms in keys.by_kid.items()]
     if not shown:
         shown = [f"without a kid, for {', '.join(keys.of_algorithm)}"]
     more = f"; and {len(shown) - SHOWN_KEYS} more" if len(shown) > SHOWN_KEYS else ""
