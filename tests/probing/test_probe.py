@@ -18,7 +18,7 @@ from tests.servers.ports import free_port
 from tests.tcp import Peer
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause
-from trio_ws_gateway.probing import doorway, talk
+from trio_ws_gateway.probing import doorway, open_socket
 from trio_ws_gateway.probing.attempt import Carry
 from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import BINARY, CLOSE, TEXT
@@ -251,7 +251,7 @@ async def say_once(data: bytes, peer: Peer) -> None:
 )
 async def test_brokers_that_refuse_or_lie(data: bytes, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a broker says in place of what was asked for is told in words."""
-    monkeypatch.setattr(talk, "LAST_WORDS_SECONDS", SHORT)  # there is no Close
+    monkeypatch.setattr(open_socket, "LAST_WORDS_SECONDS", SHORT)  # there is no Close
     async with upgrading(partial(say_once, data)) as url:
         assert words in said_in(await refused(url, mqtt=mqtt(5, qos=1)))
 

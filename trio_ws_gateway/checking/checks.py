@@ -15,8 +15,8 @@ from trio_ws_gateway.checking.dangers import dangers
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.checking.key_source import check_issuer, check_keys
 from trio_ws_gateway.checking.machine import authorities, check_descriptors, check_listen, upstream_tls
-from trio_ws_gateway.checking.probing import Check, run
 from trio_ws_gateway.checking.redis_store import check_redis
+from trio_ws_gateway.checking.running import Check, run
 from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
 from trio_ws_gateway.config.loading import Loaded
 from trio_ws_gateway.protocols.registry import standard_registry

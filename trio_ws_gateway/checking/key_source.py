@@ -18,7 +18,7 @@ from trio_ws_gateway import wiring
 from trio_ws_gateway.auth.jwks import FetchFailed, KeySource, OtherIssuer, new_client
 from trio_ws_gateway.auth.keys import BadKeySet, KeySet
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
-from trio_ws_gateway.checking.probing import until
+from trio_ws_gateway.checking.running import until
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.diagnosis.unreachable import ADVICE, TLS_REASONS, Reason, reason_of, refused, words_for
 from trio_ws_gateway.wire import jwa

@@ -15,7 +15,7 @@ import trio
 from trio_ws_gateway import leg
 from trio_ws_gateway.checking.answers import LISTENERS, Upstream, agreed, silence
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
-from trio_ws_gateway.checking.probing import until
+from trio_ws_gateway.checking.running import until
 from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, in_tls, reason_of, refused, words_for

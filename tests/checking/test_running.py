@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted, worst
-from trio_ws_gateway.checking.probing import Check, run, until
+from trio_ws_gateway.checking.running import Check, run, until
 
 GOOD = Finding("good", Status.OK, "it is")
 

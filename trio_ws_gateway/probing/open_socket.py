@@ -1,7 +1,6 @@
 """What both kinds of session share: messages with a deadline, and an end that is told in words."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
 import trio_websocket
@@ -17,21 +16,8 @@ LAST_WORDS_SECONDS = 1.0
 TOO_BIG = "Exceeded maximum message size: {} bytes"  # what trio-websocket says where it was us who closed
 
 
-class Talk(Protocol):
-    """A session that is open. Everything here raises ``Failed``."""
-
-    async def begin(self) -> None:
-        """Whatever must be said before messages pass."""
-
-    async def round_trip(self, number: int) -> float:
-        """Send the message of that number; the seconds until it came back."""
-
-    async def end(self) -> None:
-        """Say goodbye, in the protocol's own words."""
-
-
 @frozen
-class Line:
+class OpenSocket:
     """An open WebSocket. Nothing here has a deadline, except where it says so."""
 
     connection: trio_websocket.WebSocketConnection
