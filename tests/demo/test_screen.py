@@ -6,10 +6,12 @@ import re
 
 import pytest
 
-from trio_ws_gateway.demo.screen import LET_IN, Line, Screen
+from trio_ws_gateway.demo.screen import LET_IN, Screen, ScreenRow
 
 TOKEN = "e" * 300
-LINE = Line(verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123)
+LINE = ScreenRow(
+    verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123
+)
 
 
 class Terminal(io.StringIO):

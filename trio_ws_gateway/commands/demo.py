@@ -58,8 +58,8 @@ def demo(host: str, port: int, broker: str, once: bool) -> None:
     if find_spec("rich") is None:
         raise click.ClickException(f"the demo needs more packages: {EXTRA}")
     from trio_ws_gateway.demo.children import ChildFailed
-    from trio_ws_gateway.demo.play import Wanted, run
     from trio_ws_gateway.demo.ports import free_port
+    from trio_ws_gateway.demo.run import Wanted, run
     from trio_ws_gateway.groups import leaves
 
     start_broker = _broker(broker)

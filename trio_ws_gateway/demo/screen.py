@@ -27,7 +27,7 @@ HEADER = ("", "who", "", "tried", "the gateway said", "took")
 
 
 @frozen(kw_only=True)
-class Line:
+class ScreenRow:
     """One thing that happened. ``verdict`` is a key of ``STYLES``."""
 
     verdict: str
@@ -70,7 +70,7 @@ class Screen:
         """Name the columns of the lines to come."""
         self._print(HEADER, "dim")
 
-    def show(self, line: Line) -> None:
+    def show(self, line: ScreenRow) -> None:
         took = duration(line.seconds)
         self._print((line.verdict, line.who, line.protocol, line.tried, line.answer, took), STYLES[line.verdict])
 

@@ -20,12 +20,12 @@ from attrs import define, field, frozen
 from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.demo.backends import serve_echo, serve_plain_mqtt
 from trio_ws_gateway.demo.broker import StartBroker
-from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
 from trio_ws_gateway.demo.clients import Ended
 from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
-from trio_ws_gateway.demo.invitation import Places, addresses, commands
-from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
-from trio_ws_gateway.demo.visits import visit
+from trio_ws_gateway.demo.log_lines import visit
+from trio_ws_gateway.demo.scenes import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
+from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Screen, ScreenRow
+from trio_ws_gateway.demo.try_it import Places, addresses, commands
 from trio_ws_gateway.issuer import server
 from trio_ws_gateway.issuer.keys import SigningKey
 from trio_ws_gateway.probing.figures import duration
@@ -169,8 +169,10 @@ async def _talk(scene: Scene, screen: Screen) -> None:
         await trio.sleep(PAUSE_SECONDS)
 
 
-def _line(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> Line:
-    return Line(verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds)
+def _line(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> ScreenRow:
+    return ScreenRow(
+        verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds
+    )
 
 
 async def _count(running: Gateway, screen: Screen) -> None:
