@@ -62,22 +62,8 @@ def test_mosquitto_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert shown(demo.output) == SCENES
 
 
-@pytest.mark.parametrize("signal", [SIGINT, SIGTERM, SIGHUP])
-def test_end(tmp_path: Path, signal: Signals) -> None:
-    """A signal drains the gateway under its sessions, ends everything, and that is no failure."""
-    with Demo.running(tmp_path, "--broker", "amqtt") as demo:
-        demo.wait_for(INVITATION)
-        assert len(demo.children()) == 2  # broker and gateway
-        assert demo.end(signal) == 0
-        assert shown(demo.output)[: len(SCENES)] == SCENES
-        assert "The gateway drains" in demo.output
-        assert "It ended with status 0." in demo.output
-        assert "Traceback" not in demo.output
-        assert demo.left_behind() == []
-
-
-def test_talk(tmp_path: Path) -> None:
-    """Two clients stay, and the gateway tells them to go when it drains."""
+def test_end(tmp_path: Path) -> None:
+    """Two clients stay until a signal drains the gateway under their sessions, and nothing is left behind."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
         demo.wait_for(INVITATION)
         gateway = re.search("gateway  ws://([0-9.:]+)/ws", demo.output)
@@ -88,18 +74,24 @@ def test_talk(tmp_path: Path) -> None:
                 return float(counts.read().split(b"\nws_active_sessions ")[1].split()[0])
 
         demo.process.wait_until(lambda: sessions() == 2, "talking in two sessions")
+        assert len(demo.children()) == 2  # broker and gateway
         assert demo.end(SIGTERM) == 0
+        assert shown(demo.output)[: len(SCENES)] == SCENES
         over = [line for line in shown(demo.output) if line.startswith("over")]
         assert {line.split()[1] for line in over} == {"robot-7", "camera-2"}
         assert all(line.endswith("draining") for line in over)
+        assert "The gateway drains" in demo.output
+        assert "It ended with status 0." in demo.output
+        assert "Traceback" not in demo.output
+        assert demo.left_behind() == []
 
 
-@pytest.mark.parametrize("text", ["issuer", "backend", "let in"])
-def test_end_at_once(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "signal"), [("issuer", SIGHUP), ("let in", SIGINT)])
+def test_end_at_once(tmp_path: Path, text: str, signal: Signals) -> None:
     """It can be ended while it still starts, and while the scenes are played."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
         demo.wait_for(text)
-        assert demo.end(SIGINT) == 0
+        assert demo.end(signal) == 0
         assert "Traceback" not in demo.output
         assert demo.left_behind() == []
 

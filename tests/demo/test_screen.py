@@ -9,9 +9,7 @@ import pytest
 from trio_ws_gateway.demo.screen import LET_IN, Screen, ScreenRow
 
 TOKEN = "e" * 300
-LINE = ScreenRow(
-    verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123
-)
+ROW = ScreenRow(verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123)
 
 
 class Terminal(io.StringIO):
@@ -36,7 +34,7 @@ def test_plain() -> None:
     """Without a terminal a line is a line, without colours, and nothing changes in its place."""
     file = io.StringIO()
     with Screen(file, never) as screen:
-        screen.show(LINE)
+        screen.show(ROW)
         screen.keep("robot-7", "message 1 came back")
     [line] = file.getvalue().splitlines()
     assert line.split() == ["let", "in", "robot-7", "mqtt", "a", "good", "token", "accepted", "12.3", "ms"]
@@ -47,7 +45,7 @@ def test_terminal() -> None:
     file = Terminal()
     with Screen(file, never) as screen:
         screen.head()
-        screen.show(LINE)
+        screen.show(ROW)
     assert "\x1b[32mlet in" in file.getvalue()
     assert all(len(line) <= 80 for line in plain(file).splitlines())
 

@@ -148,7 +148,7 @@ class Demo:
             self.went_well &= as_due
             verdict = (LET_IN if answer.echoed else REFUSED) if as_due else WRONG
             said = str(answer) if as_due else f"{answer} (due: {scene.due})"
-            screen.show(_line(scene, verdict, scene.tries, said, trio.current_time() - began_at))
+            screen.show(_row(scene, verdict, scene.tries, said, trio.current_time() - began_at))
 
 
 async def _talk(scene: Scene, screen: Screen) -> None:
@@ -162,14 +162,14 @@ async def _talk(scene: Scene, screen: Screen) -> None:
                     took = trio.current_time() - began_at
                     screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {duration(took)}")
                     if not screen.is_terminal and count % PLAIN_EVERY == 0:
-                        screen.show(_line(scene, LET_IN, f"message {count}", "echoed", took))
+                        screen.show(_row(scene, LET_IN, f"message {count}", "echoed", took))
                     await trio.sleep(PAUSE_SECONDS)
         except Ended as ended:
             screen.keep(scene.who, f"{scene.protocol}: {ended.answer}")
         await trio.sleep(PAUSE_SECONDS)
 
 
-def _line(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> ScreenRow:
+def _row(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> ScreenRow:
     return ScreenRow(
         verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds
     )
