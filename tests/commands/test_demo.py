@@ -25,14 +25,6 @@ def without(*missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "find_spec", spec)
 
 
-def test_help() -> None:
-    """The help says what happens, what one gets, and how it ends."""
-    result = run("--help")
-    assert result.exit_code == 0
-    for words in ("token issuer", "mosquitto_pub", "Ctrl-C", "--once", "Exit status"):
-        assert words in result.output
-
-
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages of the extra it says how to get them."""
     without("rich", monkeypatch=monkeypatch)

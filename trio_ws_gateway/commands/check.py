@@ -22,7 +22,7 @@ INDENT = " " * 6
 NAME_WIDTH = 13
 
 
-@click.command()
+@click.command(short_help="See whether settings, and what they point to, will do.")
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, for scripts.")
 @click.option("--strict", is_flag=True, help="Warnings fail too.")

@@ -18,7 +18,7 @@ FAILED_STATUS = 1
 EXTRA = "pip install 'trio-ws-gateway[demo]' (in a checkout: pip install '.[demo]')"
 
 
-@click.command()
+@click.command(short_help="See a gateway at work, and try it out.")
 @click.option(
     "--host",
     default="127.0.0.1",

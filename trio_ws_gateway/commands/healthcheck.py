@@ -21,7 +21,7 @@ UNHEALTHY_STATUS = 1  # 2 is reserved for a HEALTHCHECK of Docker's
 ANSWER_LIMIT = HEAD_LIMIT + 1024
 
 
-@click.command()
+@click.command(short_help="Ask the gateway on this machine whether it lives.")
 @settings_options
 @click.option("--ready", is_flag=True, help="Ask /readyz, which is 503 while it drains and while keys are missing.")
 @click.option(

@@ -50,7 +50,7 @@ def _headers(_context: click.Context, _parameter: click.Parameter, texts: tuple[
     return headers
 
 
-@click.command()
+@click.command(short_help="Open a session through a gateway and measure it.")
 @click.argument("url", callback=_url)
 @click.option("--mqtt", type=click.Choice(list(LEVELS)), help="Speak MQTT, of that version. Default: a raw session.")
 @click.option("--token", help="The token. Everybody on this machine can see it in `ps`: better one of the other ways.")

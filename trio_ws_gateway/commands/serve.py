@@ -17,7 +17,7 @@ from trio_ws_gateway.config.settings import Settings
 CRASHED_STATUS = 1
 
 
-@click.command()
+@click.command(short_help="Run the gateway until a signal drains it.")
 @settings_options
 def serve(config: Path | None, env_file: Path | None) -> None:
     """Run the gateway until SIGTERM or SIGINT, which drains it; a second SIGINT ends it at once.

@@ -46,7 +46,7 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{value!r} {error}; write {self._right}", param, ctx)
 
 
-@click.command()
+@click.command(short_help="Mint a token for trying a gateway out.")
 @click.option("--sub", default="alice", show_default=True, help="The subject: whose token it is.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role that it grants; repeatable.")
 @click.option(
