@@ -1,6 +1,5 @@
 """``scripts/container_run.sh``, and ``.env.example`` as a container's engine reads it."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -165,7 +164,7 @@ def answers(url: str) -> bool:
 @pytest.mark.container
 def test_shellcheck() -> None:
     """shellcheck has nothing against any script."""
-    scripts = [path for path in sorted((ROOT / "scripts").iterdir()) if os.access(path, os.X_OK)]
+    scripts = sorted((ROOT / "scripts").iterdir())
     assert SCRIPT in scripts
     done = subprocess.run(
         [ensure("shellcheck", "shellcheck"), *scripts], capture_output=True, text=True, check=False, timeout=60
