@@ -20,6 +20,7 @@ from trio_ws_gateway.auth.keys import BadKeySet, KeySet
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
 from trio_ws_gateway.checking.running import until
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.diagnosis.spans import span
 from trio_ws_gateway.diagnosis.unreachable import ADVICE, TLS_REASONS, Reason, reason_of, refused, words_for
 from trio_ws_gateway.wire import jwa
 
@@ -116,7 +117,7 @@ def clock_findings(ahead_seconds: list[float], leeway_seconds: float) -> list[Fi
     """What to think of a clock that differs by so much; nothing where nobody tells the time."""
     findings = []
     for ahead in ahead_seconds:
-        by = f"{_span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the provider's"
+        by = f"{span(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the provider's"
         if abs(ahead) <= max(leeway_seconds, CLOCK_GRAIN_SECONDS):
             detail = "agrees with the provider's" if abs(ahead) <= CLOCK_GRAIN_SECONDS else f"{by}, within the leeway"
             findings.append(Finding("clock", Status.OK, detail))
@@ -125,13 +126,6 @@ def clock_findings(ahead_seconds: list[float], leeway_seconds: float) -> list[Fi
             detail = f"this machine's clock is {by}, JWT_LEEWAY_SECONDS allows {leeway_seconds:g}: {effect}"
             findings.append(Finding("clock", Status.WARNING, detail, "Set the clock (NTP), here or there."))
     return findings
-
-
-def _span(seconds: float) -> str:
-    for unit, length in (("days", 86400), ("hours", 3600), ("minutes", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 async def _explained(
