@@ -3,22 +3,33 @@
 import json
 import subprocess
 import sys
+from functools import partial
 from typing import Any
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from tests.house import House, house
 from tests.servers.gateway import inherited_environment
 from tests.servers.ports import free_port
 from trio_ws_gateway.checking.findings import Finding, Status
+from trio_ws_gateway.cli import main
 from trio_ws_gateway.commands.check import summary
 
 COMMAND = (sys.executable, "-m", "trio_ws_gateway", "check")
 
 
 async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
-    """Status, standard output and standard error of the command."""
+    """Status, standard output and standard error of the command, in a thread with a loop of its own."""
+    env = {"LISTEN": "127.0.0.1:0", **environment}
+    done = await trio.to_thread.run_sync(partial(CliRunner().invoke, main, ["check", *arguments], env=env))
+    assert done.exception is None or isinstance(done.exception, SystemExit)
+    return done.exit_code, done.stdout, done.stderr
+
+
+async def run_process(*arguments: str, **environment: str) -> tuple[int, str, str]:
+    """The same as its users start it."""
     env = {**inherited_environment(), "LISTEN": "127.0.0.1:0", **environment}
     done = await trio.run_process(
         [*COMMAND, *arguments], env=env, capture_stdout=True, capture_stderr=True, check=False, stdin=subprocess.DEVNULL
@@ -45,7 +56,7 @@ def working(home: House) -> dict[str, str]:
 async def test_all_works() -> None:
     """One line an item, no colours in a pipe, status 0 in spite of a warning; with --strict the warning fails."""
     async with house() as home:
-        status, output, errors = await run(**working(home))
+        status, output, errors = await run_process(**working(home))
         assert (status, errors) == (0, "")
         lines = output.splitlines()
         assert lines[0].startswith("warn  settings      JWKS_URL begins with http://")
