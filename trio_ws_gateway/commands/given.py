@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import click
 
-from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, over_env_file
+from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, over_env_file, read_value
 
 BAD_SETTINGS_STATUS = 2
 
@@ -45,7 +45,7 @@ def load_settings(config: Path | None, env_file: Path | None) -> Loaded:
     environ = dict(os.environ)
     if env_file is not None:
         environ = over_env_file(environ, _text_of("env", env_file))
-    if config is None and (name := environ.get("GATEWAY_CONFIG")):
+    if config is None and (name := read_value(environ.get("GATEWAY_CONFIG", ""))):
         config = Path(name)
     return load(environ, _text_of("YAML", config) if config is not None else None)
 
