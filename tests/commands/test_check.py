@@ -55,6 +55,7 @@ async def test_all_works() -> None:
         assert lines[-1] == "All works, 1 warning"
         assert "\x1b" not in output
         assert (await run("--strict", **working(home)))[0] == 1
+        assert (await run("--strict", "--accept", "JWKS_URL", **working(home)))[0] == 0
 
 
 async def test_something_does_not_work() -> None:

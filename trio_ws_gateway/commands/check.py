@@ -27,6 +27,13 @@ NAME_WIDTH = 13
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, for scripts.")
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 @click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="NAME",
+    help="Count a warning that names this setting, or is of this item, as ok: it is meant so. Repeatable.",
+)
+@click.option(
     "--timeout",
     "timeout_seconds",
     type=click.FloatRange(min=0, min_open=True),
@@ -35,7 +42,14 @@ NAME_WIDTH = 13
     metavar="SECONDS",
     help="How long each item may take; all are looked at at once.",
 )
-def check(config: Path | None, env_file: Path | None, as_json: bool, strict: bool, timeout_seconds: float) -> None:
+def check(
+    config: Path | None,
+    env_file: Path | None,
+    as_json: bool,
+    strict: bool,
+    accepted: tuple[str, ...],
+    timeout_seconds: float,
+) -> None:
     """See whether the settings will do, and whether what they point to works.
 
     Takes the settings as `serve` does, and starts nothing: it fetches the provider's keys, compares the clocks, opens a
@@ -54,12 +68,13 @@ def check(config: Path | None, env_file: Path | None, as_json: bool, strict: boo
     \b
     Examples:
       trio-ws-gateway check --env-file .env
-      podman run --rm --env-file .env <image> check --strict
+      podman run --rm --env-file .env <image> check --strict --accept UPSTREAM_WS_URL
       trio-ws-gateway check --json | jq -r '.items[] | select(.status == "failed") | .name'
     """
     with exit_if_bad():
         try:
-            findings = trio.run(check_all, load_settings(config, env_file), timeout_seconds)
+            found = trio.run(check_all, load_settings(config, env_file), timeout_seconds)
+            findings = [finding.accepted(accepted) for finding in found]
         except BadSettings as error:
             if not as_json:
                 raise
