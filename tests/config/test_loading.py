@@ -60,7 +60,7 @@ def test_example_env_file_is_valid() -> None:
     assert load(parse_env_file(text)).warnings == ()
     everything = parse_env_file(re.sub(r"(?m)^# (?=[A-Z_]+=)", "", text))
     assert everything.keys() > parse_env_file(text).keys()
-    assert load(everything).settings.mqtt_client_id_prefix == "{sub}"
+    assert load(everything).settings.mqtt_client_id_prefix == "{sub}-"
 
 
 def test_nothing_but_a_key_source_is_needed() -> None:
@@ -301,7 +301,7 @@ def test_env_file_gives_back_what_was_quoted(values: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("value", ["gateway", "'gateway'", '"gateway"', ' "gateway" # mine', "gateway # 'mine'"])
 def test_quotes_mean_the_same_everywhere(value: str) -> None:
-    """Quotes around a value are no part of it, whether an env file is read here or passed on by an engine as it stands."""
+    """Quotes around a value are no part of it, be the env file read here or passed on by an engine as it stands."""
     name = "JWT_EXPECTED_AUDIENCE"
     assert settings({name: value}).jwt_expected_audience == ("gateway",)
     assert settings(over_env_file({}, f"{name}={value}")).jwt_expected_audience == ("gateway",)

@@ -135,7 +135,7 @@ def test_arguments(machine: Machine) -> None:
 
 
 def test_another_command(machine: Machine) -> None:
-    """What does not begin with a dash is a command of the gateway's, with its own arguments, and takes no name or port."""
+    """What does not begin with a dash is a command of the gateway's, with arguments, and takes no name or port."""
     machine.install("podman")
     [run] = machine.run("check", "--strict").stdout.splitlines()
     assert run.endswith(" trio-ws-gateway check --strict")

@@ -1,8 +1,8 @@
 """From the environment and a YAML file to ``Settings``, or to a list of everything that is wrong.
 
 The environment wins over the file; an empty value is unset. A value in the environment is read as one in an env file
-(``read_value``), because container engines pass the lines of an env file on as they stand. No file is opened here: texts
-come in. The value of a secret never comes out.
+(``read_value``), because container engines pass the lines of an env file on as they stand. No file is opened here:
+texts come in. The value of a secret never comes out.
 """
 
 import json
@@ -106,7 +106,7 @@ def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """The variables of an ``.env`` file: ``KEY=value`` lines with or without ``export``, the values as they stand there.
+    """The variables of an ``.env`` file, ``KEY=value`` lines with or without ``export``, with the values as they stand.
 
     The last of two equal names counts. Raises ``BadSettings`` with the number of each line that cannot be read, and
     nothing of its text, which may be half a secret.
