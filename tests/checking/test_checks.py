@@ -2,11 +2,13 @@
 
 import pytest
 
-from tests.house import house
+from tests.house import agreeing, house
 from tests.servers.ports import free_port
 from trio_ws_gateway.checking.checks import check
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.config.loading import BadSettings, load
+from trio_ws_gateway.wire.frames import BINARY, build_frame
+from trio_ws_gateway.wire.mqtt import connack
 
 PATIENCE = 30.0
 
@@ -20,6 +22,7 @@ async def found(**environment: str) -> dict[str, Finding]:
 async def test_all_is_well() -> None:
     """Every item that there is has a finding, and one that there is not has none."""
     async with house() as home:
+        home.upstream.answer = agreeing(rest=build_frame(BINARY, connack(4, 0), masked=False))
         environment = {
             "JWKS_URL": home.provider.jwks_uri,
             "JWT_EXPECTED_ISSUER": home.provider.issuer,

@@ -9,12 +9,14 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from tests.house import House, house
+from tests.house import House, agreeing, house
 from tests.servers.gateway import inherited_environment
 from tests.servers.ports import free_port
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.cli import main
 from trio_ws_gateway.commands.check import summary
+from trio_ws_gateway.wire.frames import BINARY, build_frame
+from trio_ws_gateway.wire.mqtt import connack
 
 COMMAND = (sys.executable, "-m", "trio_ws_gateway", "check")
 
@@ -32,6 +34,7 @@ async def run(*arguments: str, **environment: str) -> tuple[int, str, str]:
 
 def working(home: House) -> dict[str, str]:
     """Settings with which all is well, and of which nothing is to be said but that the keys come over http://."""
+    home.upstream.answer = agreeing(rest=build_frame(BINARY, connack(4, 0), masked=False))
     return {
         "JWKS_URL": home.provider.jwks_uri,
         "JWT_EXPECTED_ISSUER": home.provider.issuer,

@@ -4,7 +4,6 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -34,6 +33,7 @@ class Machine:
         self.bin = directory / "bin"
         self.bin.mkdir()
         self.env_file = directory / "settings"
+        self.script = SCRIPT
         for name in ("sh", "dirname", "basename", "sed", "tail"):
             (self.bin / name).symlink_to(shutil.which(name) or name)
 
@@ -42,10 +42,10 @@ class Machine:
         program.write_text(ENGINE.format(inspect_status=0 if has_image else 1))
         program.chmod(0o755)
 
-    def run(self, *arguments: str, script: Path = SCRIPT, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(self.bin), "ENV_FILE": str(self.env_file), **variables}
         return subprocess.run(
-            ["sh", script, *arguments],
+            ["sh", self.script, *arguments],
             env=environment,
             cwd=self.env_file.parent,
             capture_output=True,
@@ -84,10 +84,10 @@ def test_no_settings(machine: Machine) -> None:
     done = machine.run()
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"scripts/container_run.sh: ENV_FILE is {machine.env_file}, which is no file\n"
-    copy = machine.bin.parent / "scripts" / SCRIPT.name
-    copy.parent.mkdir()
-    copy.write_text(SCRIPT.read_text())
-    done = machine.run(script=copy, ENV_FILE="")
+    machine.script = machine.bin.parent / "scripts" / SCRIPT.name  # a tree without a .env
+    machine.script.parent.mkdir()
+    machine.script.write_text(SCRIPT.read_text())
+    done = machine.run(ENV_FILE="")
     assert (done.returncode, done.stdout) == (1, "")
     assert f"begin with: cp '{machine.bin.parent}/.env.example' '{machine.bin.parent}/.env'" in done.stderr
 
@@ -107,7 +107,7 @@ def test_settings_beside_the_caller(machine: Machine) -> None:
         (["podman", "docker"], {"CONTAINER_ENGINE": "docker"}, "docker"),
     ],
 )
-def test_engine(machine: Machine, engines: list[str], variables: Mapping[str, str], chosen: str) -> None:
+def test_engine(machine: Machine, engines: list[str], variables: dict[str, str], chosen: str) -> None:
     """It takes podman, where that is missing docker, and ``CONTAINER_ENGINE`` before both."""
     for engine in engines:
         machine.install(engine)

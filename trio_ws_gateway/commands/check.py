@@ -53,9 +53,9 @@ def check(
     """See whether the settings will do, and whether what they point to works.
 
     Takes the settings as `serve` does, and starts nothing: it fetches the provider's keys, compares the clocks, opens a
-    WebSocket to each upstream (without credentials, and closes it), asks Redis if there is one, binds the address to
-    listen on, and counts descriptors. For each it says what works, what does not, and what to do; and it warns of
-    settings that are legal but dangerous.
+    WebSocket to each upstream (without credentials, for MQTT with a CONNECT, and closes it), asks Redis if there is
+    one, binds the address to listen on, and counts descriptors. For each it says what works, what does not, and what to
+    do; and it warns of settings that are legal but dangerous.
 
     Run it where the gateway is to run, in its container and as its user: names, networks and limits differ elsewhere.
 
