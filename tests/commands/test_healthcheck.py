@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from tests.house import house
 from tests.servers.gateway import inherited_environment
 from tests.servers.ports import free_port
+from trio_ws_gateway.cli import main
 
 KEYS = "http://127.0.0.1:9/certs"
 
@@ -134,3 +136,12 @@ def test_what_it_imports() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     ).stdout
     assert printed.strip() == "set()"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "1e9", "soon"])
+def test_time_that_is_none(text: str) -> None:
+    """A time-out is a span above zero that a clock can tell; anything else is wrong usage."""
+    for command in (["healthcheck"], ["check"], ["probe", "ws://127.0.0.1:1/"]):
+        done = CliRunner().invoke(main, [*command, "--timeout", text])
+        assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+        assert "'--timeout'" in done.output

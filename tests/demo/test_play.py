@@ -7,13 +7,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from typing import cast
 from urllib.request import urlopen
 
+import httpx
 import pytest
 
 from tests.demo.outside import COMMAND, Demo
 from tests.servers.debian import ensure
 from tests.servers.gateway import inherited_environment
+from trio_ws_gateway.demo import play
+from trio_ws_gateway.demo.gateway import Gateway
+from trio_ws_gateway.demo.screen import Screen
 
 SCENES = [
     "let in robot-7 mqtt a good token, as password CONNACK 0x00, accepted; echoed",
@@ -100,6 +105,7 @@ def test_end_at_once(tmp_path: Path, text: str) -> None:
         demo.wait_for(text)
         assert demo.end(SIGINT) == 0
         assert "Traceback" not in demo.output
+        assert re.search("Ended before all had started|Nothing is left running", demo.output)
         assert demo.left_behind() == []
 
 
@@ -149,6 +155,26 @@ def test_nobody_reads(tmp_path: Path) -> None:
         assert demo.stderr is not None
         assert (demo.stderr.read(), demo.wait(COMMANDS_SECONDS)) == (b"", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_half_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway counts is shown where it says so, and passed over where it does not, until it has gone."""
+    pages: list[dict[str, float]] = [{}, {"ws_active_sessions": 2.0, "ws_auth_failures_total": 1.0}]
+    kept = []
+
+    class Running:
+        async def counts(self) -> dict[str, float]:
+            if not pages:
+                raise httpx.ConnectError("gone")
+            return pages.pop(0)
+
+    class Shown:
+        def keep(self, name: str, text: str) -> None:
+            kept.append((name, text))
+
+    monkeypatch.setattr(play, "PAUSE_SECONDS", 0)
+    await play._count(cast("Gateway", Running()), cast("Screen", Shown()))
+    assert kept == [("gateway", "2 sessions now, 1 tokens refused")]
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import trio
 
 from trio_ws_gateway.checking.checks import check as check_all
 from trio_ws_gateway.checking.findings import Finding, Status, worst
-from trio_ws_gateway.commands.given import BAD_SETTINGS_STATUS, exit_if_bad, load_settings, settings_options
+from trio_ws_gateway.commands.given import BAD_SETTINGS_STATUS, Seconds, exit_if_bad, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 
 FAILED_STATUS = 1
@@ -36,7 +36,7 @@ NAME_WIDTH = 13
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=TIMEOUT_SECONDS,
     show_default=True,
     metavar="SECONDS",

@@ -4,6 +4,7 @@
 of every wrong setting at once, and ends with the status that stands for them.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,24 @@ from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, o
 
 BAD_SETTINGS_STATUS = 2
 
+MOST_SECONDS = 10**6  # what a socket takes as a time-out is not much more
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Seconds(click.FloatRange):
+    """A span of time, above zero unless ``zero_will_do``. click itself takes nan and inf as numbers."""
+
+    name = "seconds"
+
+    def __init__(self, *, zero_will_do: bool = False) -> None:
+        super().__init__(min=0, min_open=not zero_will_do, max=MOST_SECONDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        if not math.isfinite(number := super().convert(value, param, ctx)):
+            self.fail(f"{value} is no span of time.", param, ctx)
+        return number
+
 
 _OPTIONS = (
     click.option(

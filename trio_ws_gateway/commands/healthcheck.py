@@ -12,7 +12,7 @@ from typing import NoReturn
 
 import click
 
-from trio_ws_gateway.commands.given import load_settings, settings_options
+from trio_ws_gateway.commands.given import Seconds, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, head_end, parse_response
@@ -28,7 +28,7 @@ ANSWER_LIMIT = HEAD_LIMIT + 1024
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=2.0,
     show_default=True,
     metavar="SECONDS",

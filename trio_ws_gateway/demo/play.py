@@ -28,6 +28,7 @@ from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
 from trio_ws_gateway.demo.visits import visit
 from trio_ws_gateway.issuer import server
 from trio_ws_gateway.issuer.keys import SigningKey
+from trio_ws_gateway.output import output_of
 from trio_ws_gateway.probing.figures import duration
 
 LOOPBACK = "127.0.0.1"
@@ -57,10 +58,15 @@ async def run(wanted: Wanted, output: TextIO) -> bool:
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
     ):
         async with trio.open_nursery() as nursery:
-            demo = Demo(wanted, nursery.cancel_scope)
+            demo = Demo(wanted)
             nursery.start_soon(demo.end_on, signals)
-            with Screen(output, demo.end) as screen:
-                await demo.run(screen, Path(directory))
+            if (written := output_of(output)) is not None:
+                written.when_lost(demo.end)  # nobody sees it any more
+            with Screen(output) as screen:
+                with demo.everything:
+                    await demo.run(screen, Path(directory))
+                if demo.everything.cancelled_caught:
+                    screen.say("Ended before all had started. Nothing is left running.")
             nursery.cancel_scope.cancel()
     return demo.went_well
 
@@ -70,7 +76,7 @@ class Demo:
     """``went_well``: no scene so far had another answer than it should, and the gateway no other end."""
 
     _wanted: Wanted
-    _everything: trio.CancelScope
+    everything: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _sessions: trio.CancelScope = field(factory=trio.CancelScope)
     _is_open: bool = False
     _unseen: int = 0  # ends of sessions that the gateway still has to log and that were on the screen before
@@ -83,7 +89,7 @@ class Demo:
     def end(self) -> None:
         """With sessions there is a drain to be seen; before that, nothing is worth waiting for."""
         self.went_well &= not self._wanted.once  # the scenes were to be played to their end
-        (self._sessions if self._is_open else self._everything).cancel()
+        (self._sessions if self._is_open else self.everything).cancel()
 
     async def run(self, screen: Screen, directory: Path) -> None:
         """Start everything, and end it when ``end`` is called or, with the scenes all that is wanted, after them."""
@@ -180,10 +186,9 @@ async def _count(running: Gateway, screen: Screen) -> None:
             counts = await running.counts()
         except httpx.HTTPError:
             return  # it drains
-        screen.keep(
-            "gateway",
-            f"{counts['ws_active_sessions']:.0f} sessions now, {counts['ws_auth_failures_total']:.0f} tokens refused",
-        )
+        now, refused = (counts.get(name) for name in ("ws_active_sessions", "ws_auth_failures_total"))
+        if now is not None and refused is not None:  # half a page comes of a gateway that dies
+            screen.keep("gateway", f"{now:.0f} sessions now, {refused:.0f} tokens refused")
         await trio.sleep(PAUSE_SECONDS)
 
 
