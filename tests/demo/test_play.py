@@ -71,7 +71,7 @@ def test_end(tmp_path: Path, signal: Signals) -> None:
     """A signal drains the gateway under its sessions, ends everything, and that is no failure."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
         demo.wait_for(INVITATION)
-        assert len(demo.children()) == 2  # broker and gateway
+        assert len(demo.children()) == 3  # broker, gateway, and who ends them if the demo cannot
         assert demo.end(signal) == 0
         assert shown(demo.output)[: len(SCENES)] == SCENES
         assert "The gateway drains" in demo.output

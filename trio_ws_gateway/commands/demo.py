@@ -50,8 +50,8 @@ def demo(host: str, port: int, broker: str, once: bool) -> None:
     What you need to try it yourself is printed: addresses, tokens, and commands for mosquitto_pub, paho, wscat, curl
     and a browser. What the gateway says of your own sessions is shown when they end.
 
-    Ctrl-C ends it: the gateway drains, and nothing is left behind. All listen on this machine only, unless --host says
-    otherwise, and on ports that are free.
+    Ctrl-C ends it: the gateway drains, and nothing is left behind, nor is it where the demo is killed. All listen on
+    this machine only, unless --host says otherwise, and on ports that are free.
 
     Exit status: 0 when all went as it should, also where you end it early; 1 when something did not.
     """

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TextIO
 
 import httpx
@@ -21,6 +20,7 @@ from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.demo.backends import serve_echo, serve_plain_mqtt
 from trio_ws_gateway.demo.broker import StartBroker
 from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
+from trio_ws_gateway.demo.children import kept_directory
 from trio_ws_gateway.demo.clients import Ended
 from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
 from trio_ws_gateway.demo.invitation import Places, addresses, commands
@@ -54,7 +54,7 @@ async def run(wanted: Wanted, output: TextIO) -> bool:
     Raises ``ChildFailed``, in a group, where something does not start or ends too soon.
     """
     with (
-        TemporaryDirectory(prefix="trio-ws-gateway-demo-") as directory,
+        kept_directory("trio-ws-gateway-demo-") as directory,
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
     ):
         async with trio.open_nursery() as nursery:
@@ -64,7 +64,7 @@ async def run(wanted: Wanted, output: TextIO) -> bool:
                 written.when_lost(demo.end)  # nobody sees it any more
             with Screen(output) as screen:
                 with demo.everything:
-                    await demo.run(screen, Path(directory))
+                    await demo.run(screen, directory)
                 if demo.everything.cancelled_caught:
                     screen.say("Ended before all had started. Nothing is left running.")
             nursery.cancel_scope.cancel()
