@@ -19,6 +19,8 @@ from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, head_end, parse_r
 
 UNHEALTHY_STATUS = 1  # 2 is reserved for a HEALTHCHECK of Docker's
 LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+SAYS = {"/healthz": "alive", "/readyz": "ready"}
+SHOWN = 200
 ANSWER_LIMIT = HEAD_LIMIT + 1024
 
 
@@ -47,7 +49,7 @@ def healthcheck(config: Path | None, env_file: Path | None, ready: bool, timeout
     Liveness and readiness are two questions. Who restarts what is not healthy should ask without --ready: a gateway
     whose identity provider is away is not ready, and no restart helps it.
 
-    Exit status: 0 where the answer is 200, else 1. One line says why.
+    Exit status: 0 where the gateway says that it lives, or is ready, else 1. One line says why.
     """
     path = "/readyz" if ready else "/healthz"
     try:
@@ -66,7 +68,9 @@ def healthcheck(config: Path | None, env_file: Path | None, ready: bool, timeout
     except BadUpstream as error:
         _end(f"{address}{path}: {error.detail}")
     if status != 200:
-        _end(f"{address}{path}: {status} {body}".rstrip())
+        _end(f"{address}{path}: {status} {body[:SHOWN]}".rstrip())
+    if body != SAYS[path]:
+        _end(f"{address}{path}: 200, but what answers is no gateway")
     click.echo(body)
 
 
