@@ -93,6 +93,13 @@ def test_nobody_listens() -> None:
     assert healthcheck(LISTEN=f"0.0.0.0:{port}") == (1, f"0.0.0.0:{port}/healthz: Connection refused")
 
 
+def test_settings_without_an_end(tmp_path: Path) -> None:
+    """A file that goes on for ever is no file of settings."""
+    for option in ("--env-file", "--config"):
+        status, line = healthcheck(option, "/dev/zero", directory=tmp_path)
+        assert (status, line[-35:]) == (1, "file /dev/zero is bigger than 1 MiB")
+
+
 def test_silence() -> None:
     """A gateway that accepts and says nothing is unhealthy when the time is up."""
     with listening(None) as port:
@@ -107,6 +114,8 @@ def test_silence() -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers is no HTTP server"),
         (bytes(100_000), "what answers is no HTTP server"),
         (b"nonsense\r\n\r\n", "no status line of HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>\nalive", "200, but what answers is no gateway"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100_000), "200, but what answers is no gateway"),
         (b"HTTP/1.1 500 Internal Server Error\r\n\r\n\x1b[31mred", "500 [31mred"),
     ],
 )

@@ -18,6 +18,7 @@ from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, o
 
 BAD_SETTINGS_STATUS = 2
 
+MOST_CHARACTERS = 2**20  # of a file of settings
 MOST_SECONDS = 10**6  # what a socket takes as a time-out is not much more
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -83,8 +84,12 @@ def exit_if_bad() -> Iterator[None]:
 
 def _text_of(kind: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         raise BadSettings((Problem(f"the {kind} file {path}", f"cannot be read: {error.strerror}"),)) from None
     except UnicodeDecodeError:
         raise BadSettings((Problem(f"the {kind} file {path}", "is not UTF-8"),)) from None
+    if len(text) > MOST_CHARACTERS:
+        raise BadSettings((Problem(f"the {kind} file {path}", "is bigger than 1 MiB"),))
+    return text
