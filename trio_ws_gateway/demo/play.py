@@ -80,6 +80,7 @@ class Demo:
     _sessions: trio.CancelScope = field(factory=trio.CancelScope)
     _is_open: bool = False
     _unseen: int = 0  # ends of sessions that the gateway still has to log and that were on the screen before
+    _played: list[Line] = field(factory=list)
     went_well: bool = True
 
     async def end_on(self, signals: AsyncIterator[int]) -> None:
@@ -143,6 +144,10 @@ class Demo:
         screen.say(f"\n{addresses(places)}")
         screen.say("\nTry it from another terminal; Ctrl-C here ends it all.\n", "bold")
         screen.invite(commands(places, good=mint.good(VISITOR), expired=mint.expired(VISITOR)) + "\n")
+        if screen.is_terminal:  # what was shown before has left the screen by now
+            screen.head()
+            for line in self._played:
+                screen.show(line)
 
     async def _play(self, stage: list[Scene], screen: Screen) -> None:
         screen.head()
@@ -154,7 +159,9 @@ class Demo:
             self.went_well &= as_due
             verdict = (LET_IN if answer.echoed else REFUSED) if as_due else WRONG
             said = str(answer) if as_due else f"{answer} (due: {scene.due})"
-            screen.show(_line(scene, verdict, scene.tries, said, trio.current_time() - began_at))
+            line = _line(scene, verdict, scene.tries, said, trio.current_time() - began_at)
+            self._played.append(line)
+            screen.show(line)
 
 
 async def _talk(scene: Scene, screen: Screen) -> None:
