@@ -50,10 +50,16 @@ class Gateway:
         """Wait until it has the issuer's keys. Raises ``ChildFailed`` if that takes longer than ``START_SECONDS``."""
         why = ""
         with trio.move_on_after(START_SECONDS):
-            while (answer := await self._http.get(f"{self.http_url}/readyz")).status_code != 200:
-                why = answer.text.strip()
+            while True:
+                try:
+                    answer = await self._http.get(f"{self.http_url}/readyz")
+                except httpx.HTTPError as error:
+                    why = f"not there ({type(error).__name__})"
+                else:
+                    if answer.status_code == 200:
+                        return
+                    why = answer.text.strip()
                 await trio.sleep(POLL_SECONDS)
-            return
         raise ChildFailed(f"the gateway is {why} after {START_SECONDS:g} s")
 
 
@@ -78,7 +84,7 @@ async def gateway(
         heard(line)
 
     async with (
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(trust_env=False) as http,
         child(
             "the gateway",
             [sys.executable, "-m", "trio_ws_gateway", "serve"],
