@@ -64,6 +64,14 @@ def test_connack_of_gateway_and_broker(level: int) -> None:
     assert "UPSTREAM_MQTT_CREDENTIALS" not in said_in(refusal.connack_refused(attempt, spoken, 0x03, None, NOW))
 
 
+def test_broker_without_mqtt_5() -> None:
+    """A broker that answers MQTT 5 in the words of 3.1.1 does not speak it."""
+    attempt = attempt_at("ws://gw.example/ws", mqtt=mqtt(5))
+    found = refusal.connack_refused(attempt, mqtt(5), 0x01, None, NOW)
+    assert "0x01, unacceptable protocol version, as MQTT 3.1.1 has it" in found.what
+    assert found.look_at == ("It does not speak MQTT 5: try --mqtt 3.1.1.",)
+
+
 def advised(cause: Cause, **fields: object) -> str:
     return " ".join(advice.on_cause(cause, attempt_at("ws://gw.example/other?x=1", **fields), NOW))
 

@@ -46,7 +46,7 @@ def faults(token: str, now: float) -> Iterator[str]:
     expires_at, valid_from, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     if expires_at is None:
         yield "The token has no time of expiry (`exp`), which the gateway requires."
-    elif expires_at <= now:
+    elif expires_at + LEEWAY_SECONDS <= now:
         yield f"This token expired {span(now - expires_at)} ago: get a new one."
     if valid_from is not None and valid_from > now + LEEWAY_SECONDS:
         yield f"This token is not valid for another {span(valid_from - now)} (`nbf`): compare the clocks."

@@ -80,8 +80,15 @@ def close_words(code: int) -> str:
     return f"{code}, {CLOSE_CODES.get(code, 'of the application' if code >= 4000 else 'no standard code')}"
 
 
+def speaks_no_mqtt_5(code: int) -> bool:
+    """Whether a CONNACK code is one that a broker without MQTT 5 answers: refusals of MQTT 5 begin at 0x80."""
+    return code != 0 and code in CONNACK_CODES
+
+
 def connack_words(level: int, code: int) -> str:
     """``0x05, not authorised``, by the version's own table."""
+    if level == 5 and speaks_no_mqtt_5(code):
+        return f"0x{code:02x}, {CONNACK_CODES[code]}, as MQTT 3.1.1 has it"
     table = REASON_CODES if level == 5 else CONNACK_CODES
     return f"0x{code:02x}, {table.get(code, 'no standard code')}"
 

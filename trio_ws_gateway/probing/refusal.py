@@ -18,7 +18,7 @@ from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.logs import without_tokens
 from trio_ws_gateway.probing import advice
 from trio_ws_gateway.probing.attempt import Attempt, Mqtt
-from trio_ws_gateway.probing.codes import close_words, connack_words, reason_words
+from trio_ws_gateway.probing.codes import close_words, connack_words, reason_words, speaks_no_mqtt_5
 from trio_ws_gateway.wire.http import Response
 
 LONGEST_QUOTE: Final = 160  # characters
@@ -224,6 +224,8 @@ def connack_refused(attempt: Attempt, mqtt: Mqtt, code: int, closing: tuple[int,
         "The gateway says its causes in a Close behind the CONNACK. There was none, so this is the broker's own word,"
         " and the broker's log says more."
     )
+    if mqtt.level == 5 and speaks_no_mqtt_5(code):
+        own = "It does not speak MQTT 5: try --mqtt 3.1.1."
     users: tuple[str, ...] = ()
     if code in USER_CODES:
         users = (
