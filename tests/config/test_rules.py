@@ -64,8 +64,6 @@ def test_no_contradiction_where_there_is_none(changed: dict[str, Any]) -> None:
     [
         ({"jwt_expected_issuer": None}, "JWT_EXPECTED_ISSUER is unset:"),
         ({"jwt_expected_audience": ()}, "JWT_EXPECTED_AUDIENCE is unset:"),
-        ({"ws_allowed_origins": ()}, "no cookie counts"),
-        ({"ws_allowed_origins": ("*",)}, "no cookie counts"),
         ({"mqtt_username_claim": None}, "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM"),
         ({"allow_anonymous": True}, "ALLOW_ANONYMOUS=true: clients without"),
         ({"jwks_url": "http://id.example.com/certs"}, "JWKS_URL begins with"),
@@ -76,6 +74,17 @@ def test_no_contradiction_where_there_is_none(changed: dict[str, Any]) -> None:
 def test_danger_is_warned_of(changed: dict[str, Any], warning: str) -> None:
     """What is legal but dangerous has its line at start."""
     assert warned(**changed) == [warning]
+
+
+def test_cookies_without_a_list_of_origins() -> None:
+    """Whoever names a cookie hears that it does not count without a list, and nobody else does."""
+    given = {"JWT_COOKIE_NAME": "session"}
+    for origins in ((), ("*",)):
+        settings = Settings(**(SOUND | {"ws_allowed_origins": origins}))
+        assert list(warnings_for(settings, {})) == []
+        [warning] = warnings_for(settings, given)
+        assert warning.startswith("JWT_COOKIE_NAME is set, but no cookie counts")
+    assert list(warnings_for(Settings(**SOUND), given)) == []
 
 
 def test_binding_the_client_id_is_binding_too() -> None:

@@ -74,7 +74,7 @@ class Site:
             server.kill()
 
     def run(self, way: Way, cases: Sequence[str], deadline_seconds: float) -> dict[str, Verdict]:
-        """The verdicts on these cases (names, or patterns with ``*``). Raises ``ProcessFailed``, for no such case too."""
+        """The verdicts on these cases (names, or patterns with ``*``). Raises ``ProcessFailed``, also for none."""
         chosen = [case for case in cases if way.takes(case)]
         if not chosen:
             return {}

@@ -43,10 +43,9 @@ def test_schema() -> None:
 
 
 def test_settings(gateway: Loaded) -> None:
-    """The gateway takes its settings, and warns only of what is meant: no TLS inside, no cookies."""
+    """The gateway takes its settings, and warns only of what is meant: no TLS inside."""
     assert [re.split(r" begins with|: ", warning)[0] for warning in gateway.warnings] == [
         "JWKS_URL",
-        "no cookie counts as a credential, `session` neither",
     ]
 
 

@@ -20,6 +20,7 @@ from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
 from trio_ws_gateway.config.loading import Loaded
 from trio_ws_gateway.protocols.registry import standard_registry
+from trio_ws_gateway.workers import as_asked
 
 
 async def check(loaded: Loaded, timeout_seconds: float) -> list[Finding]:
@@ -39,7 +40,7 @@ def _settings(loaded: Loaded) -> list[Finding]:
 def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
     settings = loaded.settings
     yield Check("listen", partial(check_listen, settings.listen))
-    yield Check("descriptors", partial(check_descriptors, settings.workers))
+    yield Check("descriptors", partial(check_descriptors, as_asked(settings.workers)))
     if (source := wiring.key_source(settings)) is not None:
         yield Check("keys", partial(check_keys, settings, source, timeout_seconds))
         yield Check("issuer", partial(check_issuer, settings, timeout_seconds))
@@ -75,7 +76,7 @@ def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: 
             unset = f"{defaults[finding.name]} is unset, and this is its default"
             if one_is_given:
                 advice = f"{unset}: no matter if no such sessions come."
-                finding = evolve(finding, status=Status.WARNING, advice=advice)
+                finding = evolve(finding, status=Status.OK, advice=advice)
             else:
                 finding = evolve(finding, advice=f"{unset}. {finding.advice}")
         yield finding

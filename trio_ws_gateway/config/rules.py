@@ -96,9 +96,9 @@ def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
         yield "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked"
     if not settings.jwt_expected_audience:
         yield "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted"
-    if not settings.accepts_cookies:
+    if "JWT_COOKIE_NAME" in given and not settings.accepts_cookies:
         yield (
-            f"no cookie counts as a credential, `{settings.jwt_cookie_name}` neither:"
+            "JWT_COOKIE_NAME is set, but no cookie counts as a credential:"
             " that takes a list in WS_ALLOWED_ORIGINS, or any web page could use it"
         )
     if (
