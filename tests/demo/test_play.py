@@ -127,7 +127,7 @@ def test_taken_port(tmp_path: Path) -> None:
             assert f"ws://127.0.0.1:{port}/" not in demo.output
 
 
-@pytest.mark.parametrize(("part", "name"), [("trio_ws_gateway serve", "the gateway"), ("amqtt", "amqtt")])
+@pytest.mark.parametrize(("part", "name"), [("trio_ws_gateway serve", "the gateway"), ("amqtt.scripts", "amqtt")])
 def test_child_dies(tmp_path: Path, part: str, name: str) -> None:
     """Whoever dies is named, with its last lines; then the demo ends, with everything else."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
