@@ -20,8 +20,11 @@ _SETTINGS = """\
 
 Settings come from the environment, and from a YAML file (`--config FILE`, or `GATEWAY_CONFIG`) that holds a
 mapping of the same names, in upper or lower case, with lists where a setting is a list. The environment wins.
-An empty value is unset. White space followed by `#` ends a value of the environment, in quotes too; write such a
-value in the YAML file.
+An empty value is unset.
+
+A value in the environment is read as one in an env file (`--env-file FILE`), for container engines pass the lines of
+theirs on as they stand: a pair of quotes around it is taken off, and outside of quotes white space followed by `#`
+begins a comment. A quote that is not closed, or followed by more, is an error.
 
 Every wrong setting is reported at start, all of them at once, and the exit status is 2. A name that begins with
 `WS_`, `JWT_`, `RATE_` or `CB_` and is no setting is an error too.

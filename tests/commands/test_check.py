@@ -10,12 +10,15 @@ import pytest
 import trio
 from click.testing import CliRunner
 
-from tests.house import House, house
+from tests.house import House, agreeing, house
 from tests.servers.gateway import inherited_environment
 from tests.servers.ports import free_port
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.cli import main
+from trio_ws_gateway.commands import check as command
 from trio_ws_gateway.commands.check import summary
+from trio_ws_gateway.wire.frames import BINARY, build_frame
+from trio_ws_gateway.wire.mqtt import connack
 
 COMMAND = (sys.executable, "-m", "trio_ws_gateway", "check")
 
@@ -41,6 +44,7 @@ async def run_process(*arguments: str, **environment: str) -> tuple[int, str, st
 
 def working(home: House) -> dict[str, str]:
     """Settings with which all is well, and of which nothing is to be said but that the keys come over http://."""
+    home.upstream.answer = agreeing(rest=build_frame(BINARY, connack(4, 0), masked=False))
     return {
         "JWKS_URL": home.provider.jwks_uri,
         "JWT_EXPECTED_ISSUER": home.provider.issuer,
@@ -64,6 +68,19 @@ async def test_all_works() -> None:
         assert lines[-1] == "All works, 1 warning"
         assert "\x1b" not in output
         assert (await run("--strict", **working(home)))[0] == 1
+
+
+def test_accepted_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """--strict passes where every warning has been accepted by name, and they are told all the same."""
+
+    async def found(*_: object) -> list[Finding]:
+        return [Finding("settings", Status.WARNING, "RATE_LIMIT_PER_SECOND is unset")]
+
+    monkeypatch.setattr(command, "check_all", found)
+    for name, status in (("RATE_LIMIT_PER_SECOND", 0), ("RATE_LIMIT_BURST", 1)):
+        done = CliRunner().invoke(main, ["check", "--strict", "--accept", name], env={"ALLOW_ANONYMOUS": "true"})
+        assert done.exit_code == status
+        assert "RATE_LIMIT_PER_SECOND is unset" in done.output
 
 
 async def test_something_does_not_work() -> None:

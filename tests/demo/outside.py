@@ -15,6 +15,7 @@ from tests.servers.processes import Process
 
 COMMAND = [sys.executable, "-m", "trio_ws_gateway", "demo"]
 DEADLINE_SECONDS = 60.0
+NO_PROXY_OF_OURS = "http://127.0.0.1:9"  # nobody is there, and nobody in a demo should ask it
 
 
 @frozen
@@ -26,7 +27,7 @@ class Demo:
 
     @classmethod
     @contextmanager
-    def running(cls, directory: Path, *arguments: str, **environment: str) -> Iterator["Demo"]:
+    def running(cls, directory: Path, *arguments: str) -> Iterator["Demo"]:
         """A demo that is over at the end of the block, in whatever way; on a port of its own unless one is given."""
         temporary = directory / "temporary"
         temporary.mkdir()
@@ -34,7 +35,7 @@ class Demo:
         process = Process.start(
             [*COMMAND, *port, *arguments],
             directory=directory,
-            environment={**inherited_environment(), "TMPDIR": str(temporary), **environment},
+            environment={**inherited_environment(), "TMPDIR": str(temporary), "HTTP_PROXY": NO_PROXY_OF_OURS},
             name="demo",
         )
         demo = cls(process, temporary)

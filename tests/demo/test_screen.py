@@ -1,7 +1,6 @@
-"""`Screen` writes lines that stay, and on a terminal some that change; it survives the end of whoever reads."""
+"""`Screen` writes lines that stay, and on a terminal some that change."""
 
 import io
-import os
 import re
 
 import pytest
@@ -26,14 +25,10 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def never() -> None:
-    raise AssertionError("the screen is gone")
-
-
 def test_plain() -> None:
     """Without a terminal a line is a line, without colours, and nothing changes in its place."""
     file = io.StringIO()
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.show(ROW)
         screen.keep("robot-7", "message 1 came back")
     [line] = file.getvalue().splitlines()
@@ -43,7 +38,7 @@ def test_plain() -> None:
 def test_terminal() -> None:
     """On a terminal a line has colours and fits."""
     file = Terminal()
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.head()
         screen.show(ROW)
     assert "\x1b[32mlet in" in file.getvalue()
@@ -53,7 +48,7 @@ def test_terminal() -> None:
 def test_what_changes() -> None:
     """What is kept under a name is replaced by the next of that name, and gone at the end."""
     file = Terminal()
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.keep("robot-7", "message 1")
         before = file.tell()
         screen.keep("robot-7", "message 2")
@@ -69,23 +64,10 @@ def test_copying(kind: type[io.StringIO]) -> None:
     """What is to be copied has no line break of the screen's own, nor is any of it taken for markup."""
     file = kind()
     commands = f"# A comment [bold]\nTOKEN={TOKEN} :smile: [red]\n"
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.invite(commands)
         screen.say(TOKEN)
     assert plain(file) == f"{commands}\n{TOKEN}\n"
-
-
-def test_gone() -> None:
-    """When nobody reads any more that is told, and writing goes on without an error, to the end of the program."""
-    told = []
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as file:
-        with Screen(file, lambda: told.append("gone")) as screen:
-            screen.say("one")
-            screen.say("two")
-        file.flush()
-    assert told == ["gone"]
 
 
 def plain(file: io.StringIO) -> str:

@@ -145,6 +145,22 @@ async def test_server_that_does_not_answer_the_close() -> None:
         assert course.notes == [f"The server did not answer the Close in {SHORT} s."]
 
 
+async def test_broker_that_never_answers_the_connect() -> None:
+    """Where the gateway has waited in vain for the CONNACK, the broker is what to look at, and no interval."""
+    idle = Cause.IDLE.row
+    assert idle.close is not None
+
+    async def mute(peer: Peer) -> None:
+        await peer.hear()
+        await peer.say_close(idle.close or 0, idle.reason)
+
+    async with upgrading(mute) as url:
+        found = await refused(url, mqtt=mqtt(4))
+    assert found.causes == (Cause.IDLE,)
+    assert "did not answer the CONNECT" in found.look_at[0]
+    assert "--interval" not in said_in(found)
+
+
 # Refusals of the gateway
 
 
@@ -351,7 +367,10 @@ async def silence(stream: trio.SocketStream) -> None:
         (partial(flood, data=b"", then=bytes(16)), "speaks no HTTP."),
         (partial(flood, data=b"HTTP/1.1 101 No\r\n", then=b"x: y\r\n"), "no legal HTTP: HTTP/1.1 101 No"),
         (partial(flood, data=b"HTTP/1.1 500 Oops\r\n\r\n", then=b"ugly "), "HTTP 500 Oops: ugly ugly"),
-        (partial(drip, data=b"HTTP/1.1 101 No\r\n\r\n"), "The server's 101 is none: it does not upgrade to WebSocket."),
+        (
+            partial(drip, data=b"HTTP/1.1 101 No\r\n\r\n"),
+            "The server's 101 breaks the rules of the handshake: it does not upgrade to WebSocket.",
+        ),
     ],
 )
 async def test_servers_of_another_kind(
@@ -366,7 +385,7 @@ async def test_servers_of_another_kind(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"Sec-WebSocket-Accept": "abc"}, "it has not read the key"),
+        ({"Sec-WebSocket-Accept": "abc"}, "it has a wrong Sec-WebSocket-Accept"),
         ({"Sec-WebSocket-Protocol": "other"}, "another subprotocol than one that was offered"),
         ({"Sec-WebSocket-Extensions": "permessage-deflate"}, "another extension than one that was offered"),
         ({"Connection": "Upgrade\r\nConnection: keep-alive"}, "headers that a WebSocket library does not take"),

@@ -20,13 +20,17 @@ LISTENERS = (
 
 @frozen(kw_only=True)
 class Upstream:
-    """``setting``: has its URL. ``offers``: the subprotocol, for MQTT. ``has_token``: its sessions bring one."""
+    """``setting``: has its URL. ``offers``: the subprotocol, for MQTT.
+
+    ``has_token``: its sessions bring one with the request; ``has_credentials``: they bring some, at whatever time.
+    """
 
     protocol: str
     setting: str
     url: WebSocketUrl
     offers: str | None = None
     has_token: bool = False
+    has_credentials: bool = False
 
     @property
     def speaks_mqtt(self) -> bool:
@@ -54,6 +58,22 @@ def agreed(heard: bytes, upstream: Upstream, introduction: Introduction) -> str:
         raise Trouble(f"answers 101, but {error.detail}", _of_bad_101(upstream)) from None
     chosen = "" if accepted.subprotocol is None else f", subprotocol {accepted.subprotocol}"
     return f"takes WebSocket connections{chosen}"
+
+
+def not_mqtt(detail: str) -> Trouble:
+    """It shakes hands, and then does not speak MQTT."""
+    return Trouble(
+        f"takes WebSocket connections, but {detail}",
+        f"Is a broker behind it? A proxy, or another WebSocket server, shakes hands as well. {LISTENERS}.",
+    )
+
+
+def hung_up(upstream: Upstream, code: int | None, reason: str) -> Trouble:
+    """It shakes hands, and ends it at once. ``code``: of its Close, ``None`` where there was none."""
+    how = "hangs up on them" if code is None else f"closes them with {code}"
+    said = f" ({quoted(reason)})" if reason else ""
+    why = "No credentials were sent, which may be the reason. " if upstream.has_credentials else ""
+    return Trouble(f"takes WebSocket connections, but {how} at once{said}", f"{why}The upstream's log says more.")
 
 
 def silence(upstream: Upstream) -> str:

@@ -183,7 +183,7 @@ TABLE = (
     Danger(
         _shares_client_ids,
         "MQTT_CLIENT_ID_PREFIX is unset and the broker sees one user: a client can take over another one's session",
-        "MQTT_CLIENT_ID_PREFIX={sub} lets a client use no client id but one that begins with its subject.",
+        "MQTT_CLIENT_ID_PREFIX={sub}- lets a client use no client id but one that begins with its subject and a dash.",
     ),
     Danger(
         _shows_mqtt_credentials,

@@ -25,6 +25,8 @@ LAST_LOW_PORT = 1023
 HEALTH_SECONDS = 1.0
 MAY_LISTEN_LOW = "CAP_NET_BIND_SERVICE, or the sysctl net.ipv4.ip_unprivileged_port_start; or listen above and forward"
 
+_RAISE_LIMIT = "Raise it: LimitNOFILE= (systemd), --ulimit nofile= (podman, docker), ulimit -Hn (shell)."
+
 
 async def check_descriptors(workers: int) -> list[Finding]:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)  # `serve` raises the soft limit itself
@@ -38,10 +40,11 @@ def descriptors(hard: int, workers: int = 1) -> Finding:
     sessions = max(0, hard - OWN_DESCRIPTORS) // 2 * workers
     by = f" by {workers} workers" if workers > 1 else ""
     detail = f"the hard limit of {hard:,} is good for {sessions:,} sessions{by}, two each"
+    if not sessions:
+        return Finding("descriptors", Status.FAILED, f"{detail}, and {OWN_DESCRIPTORS} besides", _RAISE_LIMIT)
     if sessions >= FEW_SESSIONS:
         return Finding("descriptors", Status.OK, detail)
-    advice = "Raise it if more may come: LimitNOFILE= (systemd), --ulimit nofile= (podman, docker), ulimit -Hn (shell)."
-    return Finding("descriptors", Status.WARNING, detail, advice)
+    return Finding("descriptors", Status.WARNING, f"{detail}; more may come", _RAISE_LIMIT)
 
 
 async def check_listen(address: Address) -> list[Finding]:

@@ -386,7 +386,8 @@ class Settings:
     mqtt_client_id_prefix: str | None = setting(
         None,
         kinds.TEMPLATE,
-        "What an MQTT client id must begin with; `{sub}` and `{preferred_username}` stand for the token's claims.",
+        "What an MQTT client id must begin with, such as `{sub}-`; `{sub}` and `{preferred_username}` stand for claims"
+        " of the token, and after one at the end of this comes `-`, `_`, `/` or `:`, or nothing.",
     )
     mqtt_will_on_drain: str = setting(
         "suppress",

@@ -39,8 +39,9 @@ class Gateway:
         return f"http://{self.address}"
 
     async def counts(self) -> dict[str, float]:
-        """What ``/metrics`` says of numbers without labels, by name."""
+        """What ``/metrics`` says of numbers without labels, by name. Raises ``httpx.HTTPError``."""
         answer = await self._http.get(f"{self.http_url}/metrics")
+        answer.raise_for_status()
         lines = [line for line in answer.text.splitlines() if line[:1] not in ("", "#") and "{" not in line]
         return {name: float(value) for name, _, value in (line.partition(" ") for line in lines)}
 

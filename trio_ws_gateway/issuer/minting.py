@@ -64,13 +64,30 @@ def parse_seconds(text: str) -> float:
 
 def parse_claim(text: str) -> tuple[str, object]:
     """``name=value``: the value as JSON if it is JSON, and as a string if not. Raises ``ValueError``."""
-    name, equals, value = text.partition("=")
+    name, equals, value = parse_text(text).partition("=")
     if not name or not equals:
         raise ValueError("has no name, or no =")
     try:
-        return name, json.loads(value, parse_constant=_refuse_constant)
+        found: object = json.loads(value, parse_constant=_refuse_constant, parse_float=_finite)
+        parse_text(json.dumps(found, ensure_ascii=False))
+        return name, found
     except (ValueError, RecursionError):
         return name, value
+
+
+def parse_text(text: str) -> str:
+    """The text, if it is one: what a shell passes on may be any bytes, and those that are no UTF-8 no JSON can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("is no UTF-8") from None
+    return text
+
+
+def _finite(text: str) -> float:
+    if not math.isfinite(number := float(text)):
+        raise ValueError("infinite")
+    return number
 
 
 def _refuse_constant(_: str) -> None:

@@ -28,6 +28,7 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
 CHUNK_BYTES = 4 * 1024  # h11 limits what is not whole yet: it should look often
 MAX_FIELDS = 100
+FIELD_NAMES = {"sub", "aud", "role", "lifetime", "claim"}
 FIELDS = "it takes sub, aud, role, lifetime (90s, 15m, 8h, 1d or seconds) and claim (name=value)"
 
 Answer = tuple[HTTPStatus, str]
@@ -77,6 +78,8 @@ class Issuer:
         try:
             form = f"{query}&{body.decode()}"
             fields = parse_qs(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+            if not fields.keys() <= FIELD_NAMES or "" in fields.get("sub", ()):
+                raise ValueError
             lifetime_seconds = parse_seconds(fields.get("lifetime", ["1h"])[-1])
             token = mint(
                 self.keys[0],

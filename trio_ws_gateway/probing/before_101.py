@@ -112,7 +112,7 @@ def http_refused(attempt: Attempt, response: Response, body: bytes, now: float) 
 
 def bad_upgrade(attempt: Attempt, detail: str) -> Refusal:
     return Refusal(
-        what=f"The server's 101 is none: it {said(detail, attempt)}.",
+        what=f"The server's 101 breaks the rules of the handshake: it {said(detail, attempt)}.",
         look_at=("A browser would fail here too: look at what answers, and at what stands in between.",),
         http_status=101,
     )

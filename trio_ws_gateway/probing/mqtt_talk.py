@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
+from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.probing import after_101, packets
 from trio_ws_gateway.probing.attempt import Mqtt
 from trio_ws_gateway.probing.codes import connack_words
@@ -20,6 +21,9 @@ from trio_ws_gateway.wire.mqtt import disconnect
 from trio_ws_gateway.wire.mqtt_fields import MqttError
 
 LAST_PACKET_ID = 0xFFFF
+NO_CONNACK = (
+    "The broker took the WebSocket and did not answer the CONNECT: is UPSTREAM_WS_URL a broker's WebSocket listener?"
+)
 SILENCE = "The broker, or the gateway before it, is silent: is UPSTREAM_WS_URL the WebSocket listener of a broker?"
 
 
@@ -37,7 +41,12 @@ class MqttTalk:
     async def begin(self) -> None:
         with self._step("CONNACK", "The CONNECT was not answered"):
             await self.socket.say(self.socket.attempt.connect(self.mqtt).to_bytes(), "while the CONNECT was sent")
-            packet = await self._next("before the CONNACK")
+            try:
+                packet = await self._next("before the CONNACK")
+            except Failed as failed:
+                if Cause.IDLE in failed.refusal.causes:
+                    raise Failed(evolve(failed.refusal, look_at=(NO_CONNACK,))) from None
+                raise
             if packet.kind != Kind.CONNACK:
                 raise MqttError(f"{packet.name} in place of a CONNACK")
             code = packets.connack_code(packet)
