@@ -1,5 +1,6 @@
 """The reference pages: current, complete, and whole as tables."""
 
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from trio_ws_gateway import reference
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.config.settings import GROUPS, rows
 from trio_ws_gateway.metrics import LABELS, Metrics
-from trio_ws_gateway.reference import PAGES, causes_page, metrics_page, settings_page
+from trio_ws_gateway.reference import NOT_YET, PAGES, causes_page, metrics_page, settings_page
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -67,6 +68,18 @@ def test_every_cause_is_told(cause: Cause) -> None:
     meaning, heard = (line for line in causes_page().splitlines() if line.startswith(f"| `{cause.value}` |"))
     assert row.meaning in meaning
     assert row.reason in heard
+
+
+def test_causes_that_cannot_happen_yet() -> None:
+    """Causes and metrics that nothing in the package brings about are marked, and no others."""
+    package = Path(reference.__file__).parent
+    elsewhere = (package / "causes.py", package / "reference.py", package / "probing" / "advice.py")
+    code = "".join(path.read_text() for path in package.rglob("*.py") if path not in elsewhere)
+    assert {cause for cause in Cause if not re.search(rf"\bCause\.{cause.name}\b", code)} == NOT_YET
+    for page, marked in ((causes_page(), "token_revoked"), (metrics_page(), "ws_revocations_total")):
+        lines = [line for line in page.splitlines() if "*No effect yet.*" in line]
+        assert any(line.startswith(f"| `{marked}` |") for line in lines)
+        assert len(lines) <= len(NOT_YET)
 
 
 def test_what_is_heard() -> None:

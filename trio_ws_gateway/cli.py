@@ -4,16 +4,22 @@
 """
 
 from importlib import import_module
+from typing import Any
 
 import click
 
 from trio_ws_gateway import __version__
+from trio_ws_gateway.output import lasting
 
 COMMANDS = ("serve", "demo", "check", "token", "probe", "healthcheck")
 """In the order of the help; each is the function of that name in the module of that name."""
 
 
 class Commands(click.Group):
+    def main(self, *args: Any, **extra: Any) -> Any:  # noqa: ANN401
+        with lasting():
+            return super().main(*args, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

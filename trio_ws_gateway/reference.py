@@ -20,8 +20,11 @@ _SETTINGS = """\
 
 Settings come from the environment, and from a YAML file (`--config FILE`, or `GATEWAY_CONFIG`) that holds a
 mapping of the same names, in upper or lower case, with lists where a setting is a list. The environment wins.
-An empty value is unset. White space followed by `#` ends a value of the environment, in quotes too; write such a
-value in the YAML file.
+An empty value is unset.
+
+A value in the environment is read as one in an env file (`--env-file FILE`), for container engines pass the lines of
+theirs on as they stand: a pair of quotes around it is taken off, and outside of quotes white space followed by `#`
+begins a comment. A quote that is not closed, or followed by more, is an error.
 
 Every wrong setting is reported at start, all of them at once, and the exit status is 2. A name that begins with
 `WS_`, `JWT_`, `RATE_` or `CB_` and is no setting is an error too.
@@ -65,6 +68,12 @@ What `/metrics` says, in the text format of Prometheus. A series with labels is 
 """
 
 
+NOT_YET = frozenset({Cause.TOKEN_EXPIRED, Cause.SESSION_TOO_OLD, Cause.TOKEN_REVOKED})
+"""Causes of which no session ends yet."""
+
+_NO_EFFECT = " *No effect yet.*"
+
+
 def settings_page() -> str:
     """The page of settings, in Markdown."""
     return "\n".join(_settings()) + "\n"
@@ -99,7 +108,7 @@ def _settings() -> Iterator[str]:
         if heading := GROUPS.get(name.lower()):
             yield from ("", f"## {heading}", "", "| name | type | default | what it does |", "|---|---|---|---|")
         default = "unset" if not row.default else row.default if row.is_derived else f"`{row.default}`"
-        no_effect = "" if row.works_for is None else " *No effect yet.*"
+        no_effect = "" if row.works_for is None else _NO_EFFECT
         yield f"| `{name}` | {row.kind.name} | {default} | {row.sentence}{no_effect} |"
         if name == "RAW_WS_BACKEND_URL":
             yield (
@@ -115,7 +124,8 @@ def _settings() -> Iterator[str]:
 def _meaning(cause: Cause) -> str:
     row = cause.row
     counter = "" if row.counts is Counts.NOTHING else f"`{row.counts.value}`"
-    return f"| `{cause.value}` | {row.meaning} | {row.advice} | {counter} |\n"
+    no_effect = _NO_EFFECT if cause in NOT_YET else ""
+    return f"| `{cause.value}` | {row.meaning}{no_effect} | {row.advice} | {counter} |\n"
 
 
 def _heard(cause: Cause) -> str:
@@ -133,8 +143,11 @@ def _heard(cause: Cause) -> str:
 
 def _metrics() -> Iterator[str]:
     table = sorted(Metrics(max_identities=0).table, key=lambda row: row.name)
+    alive = {cause.row.counts.value for cause in Cause if cause not in NOT_YET}
+    silent = {cause.row.counts.value for cause in NOT_YET} - alive
     for row in table:
-        yield f"| `{row.name}` | {row.kind} | {', '.join(f'`{label}`' for label in row.labels)} | {row.sentence} |"
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        yield f"| `{row.name}` | {row.kind} | {labels} | {row.sentence}{_NO_EFFECT if row.name in silent else ''} |"
     yield from ("", "## Labels", "", "| label | its values |", "|---|---|")
     for label, sentence in LABELS.items():
         yield f"| `{label}` | {sentence} |"

@@ -19,7 +19,7 @@ from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.loading import BadSettings, Problem
-from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, budget, in_memory, windowed
@@ -227,9 +227,13 @@ def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator 
 def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Registry:
     registry = standard_registry(settings)
     for protocol in settings.upstream_urls.keys() - set(registry.protocols):
-        warning = f"UPSTREAM_{protocol.upper()}_URL is set, but no adapter is called `{protocol}`: nothing goes there"
-        log.warning("setting", warning=warning)
+        log.warning("setting", warning=nobodys(protocol))
     return registry
+
+
+def nobodys(protocol: str) -> str:
+    """What to say of an upstream whose protocol nobody speaks."""
+    return f"{upstream_setting(protocol)} is set, but no adapter is called `{protocol}`: nothing goes there"
 
 
 def upstream_tls(ca_file: Path | None) -> ssl.SSLContext:

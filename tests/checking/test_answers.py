@@ -45,7 +45,7 @@ def test_good_answers() -> None:
         (MQTT, b"SSH-2.0-x\x1b[2J\r\n\r\n", r"not with HTTP: 'SSH-2.0-x\x1b[2J\r\n\r\n'", "port"),
         (RAW, b"HTTP/1.1 200 OK\r\nA: b\r\n", "has no end", "port"),
         (RAW, b"HTTP/1.1 what\r\n\r\n", "no good HTTP", "web server"),
-        (RAW, answer("200 OK"), "answers 200 OK, not 101", "no WebSocket at /raw"),
+        (RAW, answer("200 OK"), "answers 200 OK, not 101", "The path is /raw, of RAW_WS_BACKEND_URL"),
         (
             RAW,
             answer("301 Moved", "Location: https://a.example/ws?token=secret\r\n"),
@@ -61,7 +61,7 @@ def test_good_answers() -> None:
         (MQTT, answer("404 Not Found"), "answers 404", "The path /ws is wrong in UPSTREAM_WS_URL"),
         (RAW, answer("404 Not Found"), "answers 404", "The path /raw is wrong in RAW_WS_BACKEND_URL"),
         (RAW, answer("418 Teapot"), "answers 418", "Is RAW_WS_BACKEND_URL right?"),
-        (RAW, answer("500 Oh"), "answers 500", "the mistake is there"),
+        (RAW, answer("500 Oh"), "answers 500", "its log says why"),
         (RAW, answer("502 Oh"), "answers 502", "A proxy is there"),
         (RAW, answer("101 Yes"), "101, but does not upgrade", "RFC 6455"),
         (MQTT, answer("101 Yes", UPGRADES), "101, but names no subprotocol", "mqtt was offered"),

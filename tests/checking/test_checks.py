@@ -1,14 +1,21 @@
 """All checks of one configuration together."""
 
+import os
+import resource
+
 import pytest
 
-from tests.house import house
+from tests.house import agreeing, house
 from tests.servers.ports import free_port
 from trio_ws_gateway.checking.checks import check
+from trio_ws_gateway.checking.dangers import dangers
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.config.loading import BadSettings, load
+from trio_ws_gateway.wire.frames import BINARY, build_frame
+from trio_ws_gateway.wire.mqtt import connack
 
 PATIENCE = 30.0
+HASTE = 0.5  # where the double of a broker, which is none, does not answer the CONNECT
 
 
 async def found(**environment: str) -> dict[str, Finding]:
@@ -20,6 +27,7 @@ async def found(**environment: str) -> dict[str, Finding]:
 async def test_all_is_well() -> None:
     """Every item that there is has a finding, and one that there is not has none."""
     async with house() as home:
+        home.upstream.answer = agreeing(rest=build_frame(BINARY, connack(4, 0), masked=False))
         environment = {
             "JWKS_URL": home.provider.jwks_uri,
             "JWT_EXPECTED_ISSUER": home.provider.issuer,
@@ -46,13 +54,12 @@ async def test_all_is_well() -> None:
         assert anonymous["redis"].status is not Status.OK
 
 
-async def test_warnings_of_the_start_come_first() -> None:
-    """What the gateway warns of at start is said in its own words, and then what is dangerous beside that."""
-    loaded = load({"ALLOW_ANONYMOUS": "true", "LISTEN": "127.0.0.1:0"})
+async def test_settings() -> None:
+    """What was set in vain comes first, and then what is dangerous."""
+    loaded = load({"ALLOW_ANONYMOUS": "true", "LISTEN": "127.0.0.1:0", "INGRESS_HOST": "gw.example"})
     findings = [each for each in await check(loaded, PATIENCE) if each.name == "settings"]
-    count = len(loaded.warnings)
-    assert tuple(each.detail for each in findings[:count]) == loaded.warnings
-    assert len(findings) > count
+    assert findings[0].detail == loaded.warnings[0]
+    assert findings[1:] == list(dangers(loaded))
     assert {each.status for each in findings} == {Status.WARNING}
 
 
@@ -60,13 +67,38 @@ async def test_upstream_at_its_default() -> None:
     """An upstream that nobody configured may be missing where another one is configured, and only there."""
     async with house() as home:
         given = await found(ALLOW_ANONYMOUS="true", RAW_WS_BACKEND_URL=home.upstream.url)
-    assert given["upstream mqtt"].status is Status.WARNING
-    assert given["upstream mqtt"].advice.startswith("UPSTREAM_WS_URL is unset, and this is its default: no matter")
+    assert given["upstream mqtt"].status is Status.OK
+    assert given["upstream mqtt"].detail.startswith("UPSTREAM_WS_URL is unset, and this is its default: nothing is")
     neither = await found(ALLOW_ANONYMOUS="true")
     assert neither["upstream mqtt"].status is Status.FAILED
     assert neither["upstream mqtt"].advice.startswith("UPSTREAM_WS_URL is unset, and this is its default. ")
     named = await found(ALLOW_ANONYMOUS="true", UPSTREAM_WS_URL="ws://rabbitmq:15675/ws")
     assert named["upstream mqtt"].status is Status.FAILED
+
+
+async def test_careful_gateway_for_brokers() -> None:
+    """A careful gateway for MQTT alone, with the raw backend left out, is warned of nothing but its double's http://."""
+    async with house() as home:
+        environment = {
+            "LISTEN": "127.0.0.1:0",
+            "JWKS_URL": home.provider.jwks_uri,
+            "JWT_EXPECTED_ISSUER": home.provider.issuer,
+            "JWT_EXPECTED_AUDIENCE": "gateway",
+            "MQTT_USERNAME_CLAIM": "sub",
+            "UPSTREAM_WS_URL": home.upstream.url,
+            "RATE_LIMIT_PER_SECOND": "10",
+        }
+        findings = await check(load(environment), HASTE)
+    troubled = [each for each in findings if each.status is not Status.OK and each.name in ("settings", "upstream raw")]
+    assert [each.detail.partition(":")[0] for each in troubled] == ["JWKS_URL begins with http"]
+
+
+async def test_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """WORKERS=auto counts the descriptors of as many workers as there will be."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1, 2})
+    monkeypatch.setattr(resource, "getrlimit", lambda _which: (1024, 4096))
+    findings = await found(ALLOW_ANONYMOUS="true", WORKERS="auto")
+    assert "good for 5,994 sessions by 3 workers" in findings["descriptors"].detail
 
 
 async def test_upstream_of_no_adapter() -> None:

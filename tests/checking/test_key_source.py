@@ -1,11 +1,13 @@
 """The check of the keys, against a provider that is well, and against one that is not."""
 
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
 
 from tests.oidc_provider import Answer, OidcProvider, write_certificate
 from tests.servers.ports import free_port
@@ -17,6 +19,7 @@ from trio_ws_gateway.config.loading import load
 PATIENCE = 30.0
 NOON = 1_700_000_000.0
 NOON_DATE = "Tue, 14 Nov 2023 22:13:20 GMT"
+LONG_KID = "0123456789abcdef" * 4
 
 
 @pytest.fixture
@@ -52,15 +55,15 @@ async def test_good_keys(provider: OidcProvider) -> None:
 
 
 async def test_keys_without_names(provider: OidcProvider) -> None:
-    """Keys without a kid count too; of many kids only the first are shown."""
+    """Keys without a kid count too; of many kids only the first are shown, and those whole."""
     jwk = {name: value for name, value in provider.jwk().items() if name not in ("kid", "alg")}
     provider.answers[provider.jwks_path] = Answer(body=json.dumps({"keys": [jwk]}).encode())
     (finding,) = await checked(JWKS_URL=provider.jwks_uri, JWT_VALID_ALGORITHMS="RS256,PS256")
     assert finding.detail.endswith(": without a kid, for RS256, PS256")
-    many = [{**jwk, "kid": f"kid-{number}"} for number in range(6)]
+    many = [{**jwk, "kid": f"{LONG_KID}-{number}"} for number in range(6)]
     provider.answers[provider.jwks_path] = Answer(body=json.dumps({"keys": many}).encode())
     (finding,) = await checked(JWKS_URL=provider.jwks_uri)
-    assert finding.detail.endswith("'kid-3' for RS256; and 2 more")
+    assert finding.detail.endswith(f"'{LONG_KID}-3' for RS256; and 2 more")
 
 
 async def test_other_algorithms(provider: OidcProvider) -> None:
@@ -80,7 +83,7 @@ async def test_other_algorithms(provider: OidcProvider) -> None:
         (Answer(status=403), "status 403", "keys are public"),
         (Answer(status=418), "status 418", "Is JWKS_URL right?"),
         (Answer(status=503), "status 503", "not well"),
-        (Answer(status=302, headers=(("Location", "https://a.example/"),)), "redirected to another host", "curl -LI"),
+        (Answer(status=302, headers=(("Location", "https://a.example/"),)), "to 'https://a.example/'", "curl -LI"),
         (Answer(body=b"<p>", headers=(("Content-Type", "text/html"),)), "a web page ('text/html')", "for people"),
         (Answer(body=b"{}"), "not a JWKS: no list named keys", "`jwks_uri`"),
         (Answer(body=b"?"), "not JSON", "Look at what is there: curl -L http"),
@@ -115,9 +118,70 @@ async def test_unreachable(provider: OidcProvider) -> None:
     assert "does not speak TLS" in detail
     assert "http://" in advice
     provider.stall()
-    detail, advice = await trouble(0.5, JWKS_URL=provider.jwks_uri)
-    assert detail.endswith("no answer within 0.5 s")
+    detail, advice = await trouble(0.2, JWKS_URL=provider.jwks_uri)
+    assert detail.endswith(": takes the connection, but answers nothing within 0.2 s")
+    assert "firewall" not in advice
+
+
+async def test_no_connection(nursery: trio.Nursery) -> None:
+    """Only where no connection comes about, packets may vanish."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
+        address = full.getsockname()
+        waiting = [trio.socket.socket() for _ in range(4)]
+        for each in waiting:
+            nursery.start_soon(each.connect, address)
+        await trio.testing.wait_all_tasks_blocked()
+        detail, advice = await trouble(0.2, JWKS_URL=f"http://127.0.0.1:{address[1]}/certs")
+        nursery.cancel_scope.cancel()
+        for each in waiting:
+            each.close()
+    assert detail.endswith(": no connection within 0.2 s")
     assert "firewall" in advice
+
+
+async def test_document_without_an_end(nursery: trio.Nursery) -> None:
+    """A server that answers and does not come to an end is told from one that is silent."""
+
+    async def drip(stream: trio.SocketStream) -> None:
+        await stream.receive_some()
+        await stream.send_all(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+        await trio.sleep_forever()
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, drip, [listener])
+    detail, _ = await trouble(0.2, JWKS_URL=f"http://127.0.0.1:{listener.socket.getsockname()[1]}/certs")
+    assert detail.endswith(": answers, but its document has no end within 0.2 s")
+
+
+async def test_redirect_to_nobody(provider: OidcProvider) -> None:
+    """Where a redirect leads to nobody, both addresses are named, and nobody else is blamed."""
+    port = free_port()
+    target = f"http://127.0.0.1:{port}/login"
+    provider.answers[provider.jwks_path] = Answer(status=302, headers=(("Location", f"{target}?state=secret"),))
+    detail, advice = await trouble(JWKS_URL=provider.jwks_uri)
+    assert detail == (
+        f"{provider.jwks_uri} redirects to {target}: connection refused: nobody listens on port {port} of 127.0.0.1"
+    )
+    assert "curl -LI" in advice
+
+
+async def test_address_that_the_metadata_names(provider: OidcProvider) -> None:
+    """A key set that only the metadata has named is not blamed on OIDC_ISSUER, but leads to JWKS_URL."""
+    jwks_uri = f"http://127.0.0.1:{free_port()}/certs"
+    metadata = json.dumps({**provider.discovery(), "jwks_uri": jwks_uri}).encode()
+    provider.answers[provider.discovery_path] = Answer(body=metadata)
+    detail, advice = await trouble(OIDC_ISSUER=provider.issuer)
+    assert detail.startswith(f"{jwks_uri}: connection refused")
+    assert advice.startswith("The provider's metadata names this address: ")
+    assert "JWKS_URL" in advice
+    assert "in OIDC_ISSUER" not in advice
+
+
+async def test_empty_key_set(provider: OidcProvider) -> None:
+    """A set without any key is called empty."""
+    provider.answers[provider.jwks_path] = Answer(body=b'{"keys": []}')
+    detail, _ = await trouble(JWKS_URL=provider.jwks_uri)
+    assert detail == f"{provider.jwks_uri}: its key set is empty, so no token can be verified"
 
 
 async def test_no_http(nursery: trio.Nursery) -> None:
@@ -173,11 +237,21 @@ async def test_clock(provider: OidcProvider) -> None:
     ("ahead", "leeway", "status", "words"),
     [
         (1.9, 0, Status.OK, "agrees with the provider's"),
-        (29, 30, Status.OK, "29 s ahead of the provider's, within the leeway"),
-        (31, 30, Status.WARNING, "31 s ahead of the provider's, JWT_LEEWAY_SECONDS allows 30: good tokens count as"),
-        (-3, 0, Status.WARNING, "3 s behind the provider's, JWT_LEEWAY_SECONDS allows 0: fresh tokens count as not"),
+        (29, 30, Status.OK, "29 seconds ahead of the provider's, within the leeway"),
+        (
+            31,
+            30,
+            Status.WARNING,
+            "31 seconds ahead of the provider's, JWT_LEEWAY_SECONDS allows 30: good tokens",
+        ),
+        (
+            -3,
+            0,
+            Status.WARNING,
+            "3 seconds behind the provider's, JWT_LEEWAY_SECONDS allows 0: fresh tokens",
+        ),
         (-7300, 30, Status.WARNING, "2 hours behind"),
-        (1e7, 30, Status.WARNING, "116 days ahead"),
+        (1e7, 30, Status.WARNING, "115 days ahead"),
     ],
 )
 def test_clock_and_leeway(ahead: float, leeway: float, status: Status, words: str) -> None:

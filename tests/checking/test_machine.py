@@ -33,15 +33,16 @@ NEXT_YEAR = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=365)
         (4096, 4, Status.OK, "good for 7,992 sessions by 4 workers"),
         (1_048_576, 1, Status.OK, "good for 524,238 sessions"),
         (50, 1, Status.WARNING, "good for 12 sessions"),
+        (1, 2, Status.FAILED, "good for 0 sessions by 2 workers, two each, beside those of the process itself"),
         (resource.RLIM_INFINITY, 1, Status.OK, "no limit"),
     ],
 )
 def test_descriptors(hard: int, workers: int, status: Status, words: str) -> None:
-    """A session takes two descriptors, and each worker has as many; few are warned of."""
+    """A session takes two descriptors, and each worker has as many; few are warned of, and none will not do."""
     finding = descriptors(hard, workers)
     assert finding.status is status
     assert words in finding.detail
-    assert bool(finding.advice) is (status is Status.WARNING)
+    assert bool(finding.advice) is (status is not Status.OK)
 
 
 async def test_descriptors_of_this_machine() -> None:

@@ -18,7 +18,9 @@ from trio_ws_gateway.checking.findings import Status, Trouble
 from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
 from trio_ws_gateway.config.loading import load
 from trio_ws_gateway.upstream.dial import tls_context
+from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame, close_frame
 from trio_ws_gateway.wire.http import Request, parse_request
+from trio_ws_gateway.wire.mqtt import Connect, connack, disconnect, parse_connect
 
 PATIENCE = 30.0
 Converse = Callable[[Peer], Awaitable[None]]
@@ -73,10 +75,16 @@ async def test_polite_visit(setting: str, offered: str) -> None:
     """The upstream sees a real handshake with one subprotocol and no credentials, and then a Close."""
     seen: list[Request] = []
     closes: list[tuple[int, str]] = []
+    connects: list[Connect] = []
+    disconnects: list[tuple[int, bool, bytes]] = []
 
     async def broker(peer: Peer) -> None:
         seen.append(request := parse_request(await peer.read_until(b"\r\n\r\n")))
         await peer.send(agreeing()(request))
+        _, _, connect = await peer.hear()
+        connects.append(parse_connect(connect))
+        await peer.say(BINARY, connack(connects[0].level, 0))
+        disconnects.append(await peer.hear())
         closes.append(await peer.hear_close())
         await peer.say_close()
 
@@ -87,7 +95,82 @@ async def test_polite_visit(setting: str, offered: str) -> None:
     assert seen[0].target == "/ws?key=secret"
     assert seen[0].headers.tokens("sec-websocket-protocol") == (offered,)
     assert not {"authorization", "cookie", "x-user-id"} & {name.lower() for name, _ in seen[0].headers}
+    assert (connects[0].level, connects[0].username) == (3 if offered == "mqttv3.1" else 4, None)
+    assert disconnects == [(BINARY, True, disconnect(4))]
     assert closes == [(1000, "")]
+
+
+def conversing(*said: bytes, ends: bool = True) -> Converse:
+    """Shakes hands, says that in frames as they are, and ends the connection."""
+
+    async def converse(peer: Peer) -> None:
+        await peer.send(agreeing()(parse_request(await peer.read_until(b"\r\n\r\n"))))
+        for each in said:
+            await peer.send(each)
+        if ends:
+            peer.end_stream()
+        await peer.read_to_end()
+
+    return converse
+
+
+REFUSING = build_frame(BINARY, connack(4, 5), masked=False)
+
+
+async def test_broker_that_refuses() -> None:
+    """A broker that does not let in a client without a name is well: it has answered."""
+    async with server(conversing(REFUSING)) as port:
+        await visit("mqtt", UPSTREAM_WS_URL=f"ws://127.0.0.1:{port}/")
+    async with server(conversing(REFUSING[:3], REFUSING[3:])) as port:
+        await visit("mqtt", UPSTREAM_WS_URL=f"ws://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("said", "detail"),
+    [
+        (build_frame(TEXT, b"hello", masked=False), "a CONNECT is answered with text"),
+        (build_frame(BINARY, b"HTTP/1.1", masked=False), "a CONNECT is answered with something else than a CONNACK"),
+        (b"\xff\xff", "answers 101, but then breaks the rules of WebSocket: "),
+        (b"SSH-2.0-OpenSSH", "answers 101, but then breaks the rules of WebSocket: "),
+    ],
+)
+async def test_no_broker_behind_a_101(said: bytes, detail: str) -> None:
+    """What shakes hands and then speaks something else is told at once."""
+    async with server(conversing(said, ends=False)) as port:
+        with pytest.raises(Trouble) as caught:
+            await visit("mqtt", UPSTREAM_WS_URL=f"ws://127.0.0.1:{port}/")
+    assert detail in caught.value.detail
+
+
+async def test_silence_behind_a_101() -> None:
+    """What shakes hands and does not answer a CONNECT is no broker."""
+    async with server(conversing(ends=False)) as port:
+        with pytest.raises(Trouble, match=r"but does not answer a CONNECT within 0\.2 s"):
+            await visit("mqtt", timeout_seconds=0.2, UPSTREAM_WS_URL=f"ws://127.0.0.1:{port}/")
+
+
+@pytest.mark.parametrize(
+    ("environment", "status"),
+    [
+        ({"UPSTREAM_WS_URL": "{}", "UPSTREAM_MQTT_CREDENTIALS": "strip"}, Status.FAILED),
+        ({"UPSTREAM_WS_URL": "{}"}, Status.WARNING),
+        ({"RAW_WS_BACKEND_URL": "{}", "RAW_FORWARD_TOKEN": "false"}, Status.FAILED),
+        ({"RAW_WS_BACKEND_URL": "{}"}, Status.WARNING),
+    ],
+)
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [(close_frame(1008, "go\x1b", masked=False), "closes them with 1008 at once ('go\\x1b')"), (b"", "hangs up")],
+)
+async def test_end_behind_a_101(said: bytes, words: str, environment: dict[str, str], status: Status) -> None:
+    """What shakes hands and ends it does not work; only a warning where that may be for want of credentials."""
+    async with server(conversing(said)) as port:
+        given = {name: value.format(f"ws://127.0.0.1:{port}/") for name, value in environment.items()}
+        settings = load({"ALLOW_ANONYMOUS": "true", **given}).settings
+        (upstream,) = [each for each in upstreams_of(settings) if each.setting in given]
+        (finding,) = await check_upstream(upstream, None, PATIENCE)
+    assert (finding.status, "No credentials were sent" in finding.advice) == (status, status is Status.WARNING)
+    assert words in finding.detail
 
 
 async def test_upstream_that_never_closes() -> None:

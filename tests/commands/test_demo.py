@@ -9,9 +9,10 @@ from click.testing import CliRunner, Result
 from trio_ws_gateway.cli import main
 from trio_ws_gateway.commands import demo as command
 from trio_ws_gateway.demo import broker
+from trio_ws_gateway.demo.children import ChildFailed
 
 
-def run(*arguments: str) -> Result:
+def run_demo(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["demo", *arguments])
 
 
@@ -25,18 +26,10 @@ def without(*missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broker, "find_spec", spec)
 
 
-def test_help() -> None:
-    """The help says what happens, what one gets, and how it ends."""
-    result = run("--help")
-    assert result.exit_code == 0
-    for words in ("token issuer", "mosquitto_pub", "Ctrl-C", "--once", "Exit status"):
-        assert words in result.output
-
-
 def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the packages of the extra it says how to get them."""
     without("rich", monkeypatch=monkeypatch)
-    result = run()
+    result = run_demo()
     assert (result.exit_code, result.stdout) == (1, "")
     assert "pip install 'trio-ws-gateway[demo]'" in result.stderr
 
@@ -45,7 +38,7 @@ def test_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without Mosquitto and without amqtt it says how to get either."""
     without("amqtt", monkeypatch=monkeypatch)
     monkeypatch.setattr(broker, "mosquitto_program", lambda path: None)
-    result = run()
+    result = run_demo()
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr.startswith("Error: no MQTT broker: install mosquitto, or pip install")
 
@@ -53,13 +46,25 @@ def test_without_a_broker(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_mosquitto(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever wants Mosquitto gets no other broker."""
     monkeypatch.setattr(broker, "mosquitto_program", lambda path: None)
-    result = run("--broker", "mosquitto")
+    result = run_demo("--broker", "mosquitto")
     assert (result.exit_code, result.stdout) == (1, "")
     assert "apt-get install mosquitto" in result.stderr
 
 
+def test_death_of_a_child_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else went wrong when a child died is not told: it followed from that."""
+
+    def run(_: object) -> bool:
+        raise BaseExceptionGroup("", [KeyError("x"), ExceptionGroup("", [ChildFailed("it ended")])])
+
+    monkeypatch.setattr("trio.run", run)
+    monkeypatch.setattr(broker, "amqtt_is_installed", lambda: True)
+    result = run_demo("--port", "0", "--broker", "amqtt")
+    assert (result.exit_code, result.stderr) == (1, "Error: it ended\n")
+
+
 def test_not_our_address() -> None:
     """A host that is none of this machine's cannot be listened on."""
-    result = run("--host", "192.0.2.1")
+    result = run_demo("--host", "192.0.2.1")
     assert result.exit_code == 1
     assert result.stderr == "Error: cannot listen on 192.0.2.1: Cannot assign requested address\n"

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import pytest
 import trio
+from click.testing import CliRunner
 
 from tests.house import house
 from tests.servers.gateway import inherited_environment
 from tests.servers.ports import free_port
+from trio_ws_gateway.cli import main
 
 KEYS = "http://127.0.0.1:9/certs"
 
@@ -91,6 +93,13 @@ def test_nobody_listens() -> None:
     assert healthcheck(LISTEN=f"0.0.0.0:{port}") == (1, f"0.0.0.0:{port}/healthz: Connection refused")
 
 
+def test_settings_without_an_end(tmp_path: Path) -> None:
+    """A file that goes on for ever is no file of settings."""
+    for option in ("--env-file", "--config"):
+        status, line = healthcheck(option, "/dev/zero", directory=tmp_path)
+        assert (status, line[-35:]) == (1, "file /dev/zero is bigger than 1 MiB")
+
+
 def test_silence() -> None:
     """A gateway that accepts and says nothing is unhealthy when the time is up."""
     with listening(None) as port:
@@ -105,6 +114,8 @@ def test_silence() -> None:
         (b"SSH-2.0-OpenSSH_9.2\r\n", "what answers is no HTTP server"),
         (bytes(100_000), "what answers is no HTTP server"),
         (b"nonsense\r\n\r\n", "no status line of HTTP/1.1"),
+        (b"HTTP/1.1 200 OK\r\n\r\n<html>\nalive", "200, but what answers is no gateway"),
+        (b"HTTP/1.1 200 OK\r\n\r\n" + bytes(100_000), "200, but what answers is no gateway"),
         (b"HTTP/1.1 500 Internal Server Error\r\n\r\n\x1b[31mred", "500 [31mred"),
     ],
 )
@@ -134,3 +145,12 @@ def test_what_it_imports() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=30, check=True
     ).stdout
     assert printed.strip() == "set()"
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "-1", "1e9", "soon"])
+def test_time_that_is_none(text: str) -> None:
+    """A time-out is a span above zero that a clock can tell; anything else is wrong usage."""
+    for command in (["healthcheck"], ["check"], ["probe", "ws://127.0.0.1:1/"]):
+        done = CliRunner().invoke(main, [*command, "--timeout", text])
+        assert (done.exit_code, type(done.exception)) == (2, SystemExit)
+        assert "'--timeout'" in done.output

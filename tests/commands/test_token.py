@@ -99,10 +99,25 @@ def test_json() -> None:
     assert told["expires_at"] == time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(told["claims"]["exp"]))
 
 
-@pytest.mark.parametrize("expiry", ["exp=null", "exp=soon", "exp=1e300"])
+@pytest.mark.parametrize("expiry", ["exp=null", "exp=soon", "exp=1e300", "exp=1e400"])
 def test_json_without_a_date(expiry: str) -> None:
-    """Where the expiry is no date there is none to tell."""
-    assert json.loads(run("--json", "--claim", expiry).stdout)["expires_at"] is None
+    """Where the expiry is no date there is none to tell, and what is told is JSON."""
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(constant)
+
+    told = json.loads(run("--json", "--claim", expiry).stdout, parse_constant=refuse)
+    assert told["expires_at"] is None
+
+
+def test_empty_issuer() -> None:
+    """An issuer without a name is one that a token can be tried with."""
+    assert json.loads(run("--json", "--issuer", "").stdout)["claims"]["iss"] == ""
+
+
+def test_key_without_an_end() -> None:
+    """A file that is no key is not read for ever."""
+    assert refusal("--key", "/dev/zero").startswith("Error: Invalid value for '--key': /dev/zero is not JSON")
 
 
 def test_key_set() -> None:
@@ -123,6 +138,8 @@ def test_algorithm() -> None:
     ("arguments", "said"),
     [
         (["--lifetime", "soon"], "'--lifetime': 'soon' is no span of time; write 90s, 15m, 8h, 1d or a number"),
+        (["--sub", "\udcff"], "'--sub': '\\udcff' is no UTF-8; write text in UTF-8"),
+        (["--claim", "a=\udcff"], "'--claim': 'a=\\udcff' is no UTF-8; write name=value"),
         (["--claim", "level"], "'--claim': 'level' has no name, or no =; write name=value"),
         (["--algorithm", "HS256"], "'--algorithm': 'HS256' is not one of 'RS256'"),
         (["--algorithm", "RS256"], "'--algorithm': development-key.jwk is a key for ES256; name another file with"),

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trio_ws_gateway.config.loading import BadSettings, Problem, load, parse_env_file
+from trio_ws_gateway.config.loading import BadSettings, Problem, load, over_env_file, parse_env_file, read_value
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
 
@@ -60,7 +60,7 @@ def test_example_env_file_is_valid() -> None:
     assert load(parse_env_file(text)).warnings == ()
     everything = parse_env_file(re.sub(r"(?m)^# (?=[A-Z_]+=)", "", text))
     assert everything.keys() > parse_env_file(text).keys()
-    assert load(everything).settings.mqtt_client_id_prefix == "{sub}"
+    assert load(everything).settings.mqtt_client_id_prefix == "{sub}-"
 
 
 def test_nothing_but_a_key_source_is_needed() -> None:
@@ -276,7 +276,8 @@ def test_any_value_is_read_or_refused(text: str) -> None:
 )
 def test_env_file_line(line: str, name: str, value: str) -> None:
     """A line sets a name; quotes keep what is between them; the last of two lines counts."""
-    assert parse_env_file(f"{line}\n\n# comment\r\n   \n") == {name: value}
+    given = parse_env_file(f"{line}\n\n# comment\r\n   \n")
+    assert {name: read_value(text) for name, text in given.items()} == {name: value}
 
 
 def test_env_file_names_the_lines_that_it_cannot_read() -> None:
@@ -295,7 +296,30 @@ def test_env_file_gives_back_what_was_quoted(values: dict[str, str]) -> None:
         name + '="' + value.replace("\\", "\\\\").replace('"', '\\"').replace("$", "\\$") + '"'
         for name, value in values.items()
     ]
-    assert parse_env_file("\r\n".join(lines)) == values
+    assert {name: read_value(text) for name, text in parse_env_file("\r\n".join(lines)).items()} == values
+
+
+@pytest.mark.parametrize("value", ["gateway", "'gateway'", '"gateway"', ' "gateway" # mine', "gateway # 'mine'"])
+def test_quotes_mean_the_same_everywhere(value: str) -> None:
+    """Quotes around a value are no part of it, be the env file read here or passed on by an engine as it stands."""
+    name = "JWT_EXPECTED_AUDIENCE"
+    assert settings({name: value}).jwt_expected_audience == ("gateway",)
+    assert settings(over_env_file({}, f"{name}={value}")).jwt_expected_audience == ("gateway",)
+
+
+def test_quotes_are_taken_off_once() -> None:
+    """What is between quotes stays as it is, a hash and other quotes too."""
+    assert settings({"JWT_EXPECTED_ISSUER": "'\"a # b\"'"}).jwt_expected_issuer == '"a # b"'
+    assert settings(over_env_file({}, "JWT_EXPECTED_ISSUER='\"a # b\"'")).jwt_expected_issuer == '"a # b"'
+    assert settings(over_env_file({"JWT_EXPECTED_ISSUER": "''"}, "JWT_EXPECTED_ISSUER=a")).jwt_expected_issuer == "a"
+
+
+def test_half_a_quote() -> None:
+    """A quote that is not closed, or followed by more, is named as what is wrong; of the value nothing is shown."""
+    assert problems({"JWT_EXPECTED_ISSUER": '"a', "MQTT_CLIENT_ID_PREFIX": "'{sub}'-"}) == [
+        f"{name} begins with a quote that does not end it; it must be in two quotes, or in none"
+        for name in ("JWT_EXPECTED_ISSUER", "MQTT_CLIENT_ID_PREFIX")
+    ]
 
 
 def test_listening_address_is_a_value() -> None:

@@ -59,36 +59,9 @@ def test_no_contradiction_where_there_is_none(changed: dict[str, Any]) -> None:
     assert list(contradictions(Settings(**(SOUND | changed)))) == []
 
 
-@pytest.mark.parametrize(
-    ("changed", "warning"),
-    [
-        ({"jwt_expected_issuer": None}, "JWT_EXPECTED_ISSUER is unset:"),
-        ({"jwt_expected_audience": ()}, "JWT_EXPECTED_AUDIENCE is unset:"),
-        ({"ws_allowed_origins": ()}, "no cookie counts"),
-        ({"ws_allowed_origins": ("*",)}, "no cookie counts"),
-        ({"mqtt_username_claim": None}, "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM"),
-        ({"allow_anonymous": True}, "ALLOW_ANONYMOUS=true: clients without"),
-        ({"jwks_url": "http://id.example.com/certs"}, "JWKS_URL begins with"),
-        ({"oidc_issuer": "HTTP://id.example.com"}, "OIDC_ISSUER begins with"),
-        ({"jwt_cache_store": "redis"}, "JWT_CACHE_STORE=redis needs REDIS_URL,"),
-    ],
-)
-def test_danger_is_warned_of(changed: dict[str, Any], warning: str) -> None:
-    """What is legal but dangerous has its line at start."""
-    assert warned(**changed) == [warning]
-
-
-def test_binding_the_client_id_is_binding_too() -> None:
-    """``pass`` is no danger where user name or client id belong to the token, or where nothing is passed."""
-    assert warned(mqtt_username_claim=None, mqtt_client_id_prefix="{sub}") == []
-    assert warned(mqtt_username_claim=None, upstream_mqtt_credentials="strip") == []
-
-
-def test_without_keys_nothing_is_said_of_tokens() -> None:
-    """A gateway for anybody checks no token, so that warnings about its checks would mislead."""
-    assert warned(jwks_url=None, jwt_expected_issuer=None, allow_anonymous=True) == [
-        "ALLOW_ANONYMOUS=true: clients without"
-    ]
+def test_store_without_its_address() -> None:
+    """A store that needs an address, and has none, is warned of."""
+    assert warned(jwt_cache_store="redis") == ["JWT_CACHE_STORE=redis needs REDIS_URL,"]
 
 
 @pytest.mark.parametrize("name", ["INGRESS_HOST", "SHUTDOWN_HARD_LIMIT", "POSTGRES_DSN"])

@@ -58,6 +58,20 @@ def test_address_says_what_is_wrong(text: str, wrong: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("listened", "found"),
+    [
+        ("0.0.0.0:1", "127.0.0.1:1"),
+        ("[::]:1", "[::1]:1"),
+        ("192.0.2.7:1", "192.0.2.7:1"),
+        ("localhost:1", "localhost:1"),
+    ],
+)
+def test_address_is_found_from_this_machine(listened: str, found: str) -> None:
+    """Who listens everywhere is found at the loopback, of the same family."""
+    assert str(Address.parse(listened).reachable()) == found
+
+
+@pytest.mark.parametrize(
     ("text", "url"),
     [
         ("ws://rabbitmq:15675/ws", WebSocketUrl(False, "rabbitmq", 15675, "/ws")),

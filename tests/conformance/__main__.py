@@ -8,6 +8,7 @@ import click
 
 from tests.conformance.runs import DIRECTLY, Site, Way
 from tests.conformance.verdicts import Difference, Verdict, Verdicts, differences, failures, summary, table
+from tests.servers.processes import ProcessFailed
 
 SECTIONS = [f"{number}.*" for number in (1, 2, 3, 4, 5, 6, 7, 9, 10)]
 SLOW = [f"{section}.{number}.*" for section, last in ((12, 5), (13, 7)) for number in range(1, last + 1)]
@@ -27,7 +28,10 @@ def main(cases: str) -> None:
         began_at = time.monotonic()
         for pattern in cases.split(","):
             for way in site.ways:
-                found = site.run(way, [pattern], DEADLINE_SECONDS)
+                try:
+                    found = site.run(way, [pattern], DEADLINE_SECONDS)
+                except ProcessFailed as error:
+                    raise click.ClickException(str(error)) from None
                 verdicts[way.name] |= found
                 if found:
                     click.echo(f"{time.monotonic() - began_at:5.0f} s  {pattern:<7} {way.name}: {summary(found)}")

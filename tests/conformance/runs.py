@@ -13,7 +13,7 @@ from tests.conformance.verdicts import Verdict
 from tests.servers.gateway import Gateway
 from tests.servers.issuer import issuer
 from tests.servers.ports import free_port
-from tests.servers.processes import Process
+from tests.servers.processes import Process, ProcessFailed
 
 ECHO, DRIVE = (Path(__file__).with_name(name) for name in ("echo.py", "drive.py"))  # programs, never imported
 TOKEN_LIFE_SECONDS = 6 * 3600
@@ -74,7 +74,7 @@ class Site:
             server.kill()
 
     def run(self, way: Way, cases: Sequence[str], deadline_seconds: float) -> dict[str, Verdict]:
-        """The verdicts on these cases (names, or patterns with ``*``). Raises ``ProcessFailed`` past the deadline."""
+        """The verdicts on these cases (names, or patterns with ``*``). Raises ``ProcessFailed``, also for none."""
         chosen = [case for case in cases if way.takes(case)]
         if not chosen:
             return {}
@@ -82,8 +82,11 @@ class Site:
             [sys.executable, DRIVE, way.url, *chosen], directory=self.directory, environment={}, name="kosoku"
         )
         try:
-            process.wait(deadline_seconds)
-            verdicts = json.loads(process.log_text().splitlines()[-1])
+            status = process.wait(deadline_seconds)
+            last_line = process.log_text().splitlines()[-1]
+            if status:
+                raise ProcessFailed(last_line)
+            verdicts = json.loads(last_line)
         finally:
             process.kill()
         return {verdict["case"]: Verdict(**verdict) for verdict in verdicts}

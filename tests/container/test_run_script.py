@@ -1,10 +1,8 @@
 """``scripts/container_run.sh``, and ``.env.example`` as a container's engine reads it."""
 
-import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -34,6 +32,7 @@ class Machine:
         self.bin = directory / "bin"
         self.bin.mkdir()
         self.env_file = directory / "settings"
+        self.script = SCRIPT
         for name in ("sh", "dirname", "basename", "sed", "tail"):
             (self.bin / name).symlink_to(shutil.which(name) or name)
 
@@ -45,7 +44,13 @@ class Machine:
     def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         environment = {"PATH": str(self.bin), "ENV_FILE": str(self.env_file), **variables}
         return subprocess.run(
-            [SCRIPT, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=60
+            ["sh", self.script, *arguments],
+            env=environment,
+            cwd=self.env_file.parent,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=60,
         )
 
 
@@ -72,12 +77,25 @@ def test_chosen_engine_that_is_missing(machine: Machine) -> None:
 
 
 def test_no_settings(machine: Machine) -> None:
-    """Without an env file it says how to make one."""
+    """Without an env file it says how to make one, unless it was another one that was meant."""
     machine.install("podman")
     machine.env_file.unlink()
     done = machine.run()
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"cp .env.example {machine.env_file}" in done.stderr
+    assert done.stderr == f"scripts/container_run.sh: ENV_FILE is {machine.env_file}, which is no file\n"
+    machine.script = machine.bin.parent / "scripts" / SCRIPT.name  # a tree without a .env
+    machine.script.parent.mkdir()
+    machine.script.write_text(SCRIPT.read_text())
+    done = machine.run(ENV_FILE="")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"begin with: cp '{machine.bin.parent}/.env.example' '{machine.bin.parent}/.env'" in done.stderr
+
+
+def test_settings_beside_the_caller(machine: Machine) -> None:
+    """A relative path in ENV_FILE is the caller's, as any other path of a command is."""
+    machine.install("podman")
+    [run] = machine.run(ENV_FILE=machine.env_file.name).stdout.splitlines()
+    assert f"--env-file {machine.env_file} " in run
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,7 @@ def test_no_settings(machine: Machine) -> None:
         (["podman", "docker"], {"CONTAINER_ENGINE": "docker"}, "docker"),
     ],
 )
-def test_engine(machine: Machine, engines: list[str], variables: Mapping[str, str], chosen: str) -> None:
+def test_engine(machine: Machine, engines: list[str], variables: dict[str, str], chosen: str) -> None:
     """It takes podman, where that is missing docker, and ``CONTAINER_ENGINE`` before both."""
     for engine in engines:
         machine.install(engine)
@@ -100,8 +118,8 @@ def test_engine(machine: Machine, engines: list[str], variables: Mapping[str, st
 def test_missing_image(machine: Machine, engine: str, option: str) -> None:
     """An image that is missing is built, in the format that has a health check."""
     machine.install(engine, has_image=False)
-    build, run = machine.run(IMAGE="another").stdout.splitlines()
-    assert build == f"{engine} build {option} --tag another ."
+    build, run = machine.run(IMAGE="another", BUILD_ARGS="--network host").stdout.splitlines()
+    assert build == f"{engine} build {option} --network host --tag another ."
     assert run.endswith(" another")
 
 
@@ -115,8 +133,24 @@ def test_arguments(machine: Machine) -> None:
     assert run.endswith(" --network host trio-ws-gateway")
 
 
+def test_another_command(machine: Machine) -> None:
+    """What does not begin with a dash is a command of the gateway's, with arguments, and takes no name or port."""
+    machine.install("podman")
+    [run] = machine.run("check", "--strict").stdout.splitlines()
+    assert run.endswith(" trio-ws-gateway check --strict")
+    assert f"--env-file {machine.env_file} " in run
+    assert "--publish" not in run
+    assert "--name" not in run
+
+
 @pytest.mark.parametrize(
-    ("line", "seconds"), [("", 40), ("GRACEFUL_DRAIN_TIMEOUT_SECONDS=090.5   # long", 100), ("# GRACEFUL...=90", 40)]
+    ("line", "seconds"),
+    [
+        ("", 40),
+        ("GRACEFUL_DRAIN_TIMEOUT_SECONDS=090.5   # long", 100),
+        ("GRACEFUL_DRAIN_TIMEOUT_SECONDS='90'", 100),
+        ("# GRACEFUL...=90", 40),
+    ],
 )
 def test_time_to_drain(machine: Machine, line: str, seconds: int) -> None:
     """The container has ten seconds more than the drain takes before it is killed."""
@@ -165,7 +199,7 @@ def answers(url: str) -> bool:
 @pytest.mark.container
 def test_shellcheck() -> None:
     """shellcheck has nothing against any script."""
-    scripts = [path for path in sorted((ROOT / "scripts").iterdir()) if os.access(path, os.X_OK)]
+    scripts = sorted((ROOT / "scripts").iterdir())
     assert SCRIPT in scripts
     done = subprocess.run(
         [ensure("shellcheck", "shellcheck"), *scripts], capture_output=True, text=True, check=False, timeout=60

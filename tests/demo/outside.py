@@ -15,6 +15,7 @@ from tests.servers.processes import Process
 
 COMMAND = [sys.executable, "-m", "trio_ws_gateway", "demo"]
 DEADLINE_SECONDS = 60.0
+NO_PROXY_OF_OURS = "http://127.0.0.1:9"  # nobody is there, and nobody in a demo should ask it
 
 
 @frozen
@@ -34,7 +35,7 @@ class Demo:
         process = Process.start(
             [*COMMAND, *port, *arguments],
             directory=directory,
-            environment={**inherited_environment(), "TMPDIR": str(temporary)},
+            environment={**inherited_environment(), "TMPDIR": str(temporary), "HTTP_PROXY": NO_PROXY_OF_OURS},
             name="demo",
         )
         demo = cls(process, temporary)

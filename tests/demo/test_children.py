@@ -1,6 +1,10 @@
 """`child` runs a process for the length of a block, and says how it ended where it should not have."""
 
+import os
+import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -8,7 +12,7 @@ import trio
 
 from trio_ws_gateway.demo import children
 from trio_ws_gateway.demo.children import ChildFailed, child
-from trio_ws_gateway.demo.groups import leaves
+from trio_ws_gateway.groups import leaves
 
 DEADLINE_SECONDS = 30
 STUBBORN = (
@@ -98,6 +102,51 @@ async def test_cancelled(tmp_path: Path) -> None:
         async with child("it", python("import time; time.sleep(60)"), directory=tmp_path, environment={}) as process:
             await trio.sleep_forever()
     assert process.status == -15
+
+
+KILLED = """
+import os, sys, trio
+from trio_ws_gateway.demo.children import child, kept_directory
+
+async def main():
+    with kept_directory("killed-") as directory:
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        async with child("it", command, directory=directory, environment={}) as process:
+            print(process._process.pid, directory, flush=True)
+            os.kill(os.getpid(), 9)
+
+trio.run(main)
+"""
+
+
+def test_killed(tmp_path: Path) -> None:
+    """Where a demo is killed, its children and their directory go as well."""
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    done = subprocess.run(
+        python(KILLED), env=environment, stdout=subprocess.PIPE, check=False, timeout=DEADLINE_SECONDS
+    )
+    pid, directory = done.stdout.decode().split()
+    assert done.returncode == -9
+    give_up_at = time.monotonic() + DEADLINE_SECONDS
+    while Path(directory).exists() or _runs(int(pid)):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.01)
+
+
+def _runs(pid: int) -> bool:
+    """A zombie does not: who ought to bury it may be slow."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory goes with its block."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with children.kept_directory("kept-") as directory:
+        assert directory.parent == tmp_path
+    assert list(tmp_path.iterdir()) == []
 
 
 async def test_group(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
-"""`Screen` writes lines that stay, and on a terminal some that change; it survives the end of whoever reads."""
+"""`Screen` writes lines that stay, and on a terminal some that change."""
 
 import io
-import os
 import re
 
 import pytest
 
-from trio_ws_gateway.demo.screen import LET_IN, Line, Screen
+from trio_ws_gateway.demo.screen import LET_IN, Screen, ScreenRow
 
 TOKEN = "e" * 300
-LINE = Line(verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123)
+ROW = ScreenRow(verdict=LET_IN, who="robot-7", protocol="mqtt", tried="a good token", answer="accepted", seconds=0.0123)
 
 
 class Terminal(io.StringIO):
@@ -26,15 +25,11 @@ def eighty_columns(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def never() -> None:
-    raise AssertionError("the screen is gone")
-
-
 def test_plain() -> None:
     """Without a terminal a line is a line, without colours, and nothing changes in its place."""
     file = io.StringIO()
-    with Screen(file, never) as screen:
-        screen.show(LINE)
+    with Screen(file) as screen:
+        screen.show(ROW)
         screen.keep("robot-7", "message 1 came back")
     [line] = file.getvalue().splitlines()
     assert line.split() == ["let", "in", "robot-7", "mqtt", "a", "good", "token", "accepted", "12.3", "ms"]
@@ -43,9 +38,9 @@ def test_plain() -> None:
 def test_terminal() -> None:
     """On a terminal a line has colours and fits."""
     file = Terminal()
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.head()
-        screen.show(LINE)
+        screen.show(ROW)
     assert "\x1b[32mlet in" in file.getvalue()
     assert all(len(line) <= 80 for line in plain(file).splitlines())
 
@@ -53,7 +48,7 @@ def test_terminal() -> None:
 def test_what_changes() -> None:
     """What is kept under a name is replaced by the next of that name, and gone at the end."""
     file = Terminal()
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.keep("robot-7", "message 1")
         before = file.tell()
         screen.keep("robot-7", "message 2")
@@ -69,23 +64,10 @@ def test_copying(kind: type[io.StringIO]) -> None:
     """What is to be copied has no line break of the screen's own, nor is any of it taken for markup."""
     file = kind()
     commands = f"# A comment [bold]\nTOKEN={TOKEN} :smile: [red]\n"
-    with Screen(file, never) as screen:
+    with Screen(file) as screen:
         screen.invite(commands)
         screen.say(TOKEN)
     assert plain(file) == f"{commands}\n{TOKEN}\n"
-
-
-def test_gone() -> None:
-    """When nobody reads any more that is told, and writing goes on without an error, to the end of the program."""
-    told = []
-    reader, writer = os.pipe()
-    os.close(reader)
-    with os.fdopen(writer, "w") as file:
-        with Screen(file, lambda: told.append("gone")) as screen:
-            screen.say("one")
-            screen.say("two")
-        file.flush()
-    assert told == ["gone"]
 
 
 def plain(file: io.StringIO) -> str:

@@ -126,6 +126,8 @@ def test_no_span(text: str) -> None:
         ("exp=null", ("exp", None)),
         ('realm_access={"roles": ["admin"]}', ("realm_access", {"roles": ["admin"]})),
         ("level=NaN", ("level", "NaN")),
+        ("level=1e400", ("level", "1e400")),
+        ('level="\\ud800"', ("level", '"\\ud800"')),
         ("deep=" + 100_000 * "[", ("deep", 100_000 * "[")),
     ],
 )

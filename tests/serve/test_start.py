@@ -69,6 +69,7 @@ async def test_env_file_of_the_go_gateway_serves(tmp_path: Path) -> None:
         warned = [line["warning"] for line in there.gateway.events("setting")]
         assert any("POSTGRES_DSN" in warning for warning in warned) is False  # empty there, so unset
         assert any(warning.startswith("INGRESS_HOST is accepted but means nothing here") for warning in warned)
+        assert any(warning.startswith("JWKS_URL begins with http://") for warning in warned)  # a danger
 
 
 @pytest.mark.parametrize("way", ["option", "environment", "env file"])

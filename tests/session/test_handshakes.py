@@ -19,7 +19,7 @@ BAD_ANSWERS: dict[str, Answer] = {
     "does not upgrade": answering("HTTP/1.1 101 Switching Protocols"),
     "no status line": answering("SSH-2.0-OpenSSH_9.2"),
     "an answer without end": lambda _: b"x" * 40_000,
-    "has not read the key": agreeing({"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}),
+    "has a wrong Sec-WebSocket-Accept": agreeing({"Sec-WebSocket-Accept": "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="}),
     "another subprotocol": agreeing({PROTOCOL: "v9"}),
     "another extension": agreeing({EXTENSIONS: "permessage-deflate"}),
 }

@@ -8,6 +8,7 @@ from attrs import frozen
 
 from trio_ws_gateway.checking.findings import Trouble, quoted
 from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.diagnosis.answers import Speech, advice_on, speech_of, wants_tls
 from trio_ws_gateway.upstream.introduction import Introduction
 from trio_ws_gateway.wire.http import BadUpstream, Response, head_end, parse_response
 
@@ -19,13 +20,17 @@ LISTENERS = (
 
 @frozen(kw_only=True)
 class Upstream:
-    """``setting``: has its URL. ``offers``: the subprotocol, for MQTT. ``has_token``: its sessions bring one."""
+    """``setting``: has its URL. ``offers``: the subprotocol, for MQTT.
+
+    ``has_token``: its sessions bring one with the request; ``has_credentials``: they bring some, at whatever time.
+    """
 
     protocol: str
     setting: str
     url: WebSocketUrl
     offers: str | None = None
     has_token: bool = False
+    has_credentials: bool = False
 
     @property
     def speaks_mqtt(self) -> bool:
@@ -55,6 +60,22 @@ def agreed(heard: bytes, upstream: Upstream, introduction: Introduction) -> str:
     return f"takes WebSocket connections{chosen}"
 
 
+def not_mqtt(detail: str) -> Trouble:
+    """It shakes hands, and then does not speak MQTT."""
+    return Trouble(
+        f"takes WebSocket connections, but {detail}",
+        f"Is a broker behind it? A proxy, or another WebSocket server, shakes hands as well. {LISTENERS}.",
+    )
+
+
+def hung_up(upstream: Upstream, code: int | None, reason: str) -> Trouble:
+    """It shakes hands, and ends it at once. ``code``: of its Close, ``None`` where there was none."""
+    how = "hangs up on them" if code is None else f"closes them with {code}"
+    said = f" ({quoted(reason)})" if reason else ""
+    why = "No credentials were sent, which may be the reason. " if upstream.has_credentials else ""
+    return Trouble(f"takes WebSocket connections, but {how} at once{said}", f"{why}The upstream's log says more.")
+
+
 def silence(upstream: Upstream) -> str:
     """What to do about one that takes a connection and a request and says nothing."""
     if upstream.speaks_mqtt:
@@ -63,19 +84,21 @@ def silence(upstream: Upstream) -> str:
 
 
 def _no_http(heard: bytes, upstream: Upstream) -> Trouble:
-    if not heard:
-        advice = f"Perhaps that is the plain MQTT port (1883)? {LISTENERS}." if upstream.speaks_mqtt else ""
-        return Trouble(
-            "takes the connection and hangs up on the handshake",
-            advice or "What listens there speaks no HTTP, or it is a port of TLS: then wss://.",
-        )
-    if heard[:1] in (b"\x15", b"\x16") and heard[1:2] == b"\x03":
-        return Trouble("answers with TLS", f"Begin {upstream.setting} with wss:// instead of ws://.")
-    if heard.startswith(b"AMQP"):
-        return Trouble("answers with AMQP", f"That is the broker's AMQP port. {LISTENERS}.")
     said = quoted(heard[:40].decode("latin-1"))
-    what = "the head of its answer has no end" if heard.startswith(b"HTTP/") else "answers, but not with HTTP"
-    return Trouble(f"{what}: {said}", "Is the port right?")
+    match speech_of(heard):
+        case Speech.NOTHING:
+            advice = "What listens there speaks no HTTP, or it is a port of TLS: then wss://."
+            if upstream.speaks_mqtt:
+                advice = f"Perhaps that is the plain MQTT port (1883)? {LISTENERS}."
+            return Trouble("takes the connection and hangs up on the handshake", advice)
+        case Speech.TLS:
+            return Trouble("answers with TLS", f"Begin {upstream.setting} with wss:// instead of ws://.")
+        case Speech.AMQP:
+            return Trouble("answers with AMQP", f"That is the broker's AMQP port. {LISTENERS}.")
+        case Speech.HTTP:
+            return Trouble(f"the head of its answer has no end: {said}", "Is the port right?")
+        case Speech.OTHER:
+            return Trouble(f"answers, but not with HTTP: {said}", "Is the port right?")
 
 
 def _said(response: Response) -> str:
@@ -83,15 +106,15 @@ def _said(response: Response) -> str:
 
 
 def _advice(response: Response, body: bytes, upstream: Upstream) -> str:
+    """Where a setting can be at fault it is named; the rest is what the status means everywhere."""
     setting = upstream.setting
+    if wants_tls(body):
+        return f"That is a port of TLS: begin {setting} with wss:// instead of ws://."
+    general = advice_on(response.status)
     match response.status:
-        case 400 if b"HTTPS port" in body or b"HTTPS server" in body:
-            return f"That is a port of TLS: begin {setting} with wss:// instead of ws://."
         case 400 if upstream.speaks_mqtt:
-            return (
-                f"Does it want another subprotocol than {upstream.offers} (UPSTREAM_MQTT_SUBPROTOCOL), or another path?"
-                " Behind a proxy: does that pass the headers Upgrade and Connection?"
-            )
+            question = f"Does it want another subprotocol than {upstream.offers} (UPSTREAM_MQTT_SUBPROTOCOL)"
+            return f"{question}, or another path? {general}"
         case 401:
             return "It wants HTTP credentials, and the gateway has none for it: let the gateway in without."
         case 403:
@@ -100,19 +123,13 @@ def _advice(response: Response, body: bytes, upstream: Upstream) -> str:
             return f"The path {_path(upstream.url)} is wrong in {setting}, or that is a web server. {LISTENERS}."
         case 404:
             return f"The path {_path(upstream.url)} is wrong in {setting}, or that is another server."
-        case 400 | 426:
-            return "It sees no upgrade. A proxy in between must pass the headers Upgrade and Connection, over HTTP/1.1."
-        case 502 | 503 | 504:
-            return "A proxy is there, but what is behind it is not, or hangs up for want of Upgrade and Connection."
-        case status if status >= 500:
-            return "Look at the log of the upstream: the mistake is there."
         case status if 300 <= status < 400:
             location = quoted((response.headers.get("location") or "").partition("?")[0])
             return f"It sends elsewhere, to {location}: the gateway does not follow, so give the final address."
         case status if 200 <= status < 300:
-            return f"A web server is there, but no WebSocket at {_path(upstream.url)}: is the path right in {setting}?"
+            return f"{general} The path is {_path(upstream.url)}, of {setting}."
         case _:
-            return f"Is {setting} right? Look at the log of the upstream."
+            return general or f"Is {setting} right? Look at the log of the upstream."
 
 
 def _of_bad_101(upstream: Upstream) -> str:

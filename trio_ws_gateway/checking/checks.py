@@ -9,14 +9,14 @@ from pathlib import Path
 
 from attrs import evolve
 
-from trio_ws_gateway import wiring
+from trio_ws_gateway import wiring, workers
 from trio_ws_gateway.checking.answers import Upstream
 from trio_ws_gateway.checking.dangers import dangers
 from trio_ws_gateway.checking.findings import Finding, Status
 from trio_ws_gateway.checking.key_source import check_issuer, check_keys
 from trio_ws_gateway.checking.machine import authorities, check_descriptors, check_listen, upstream_tls
-from trio_ws_gateway.checking.probing import Check, run
 from trio_ws_gateway.checking.redis_store import check_redis
+from trio_ws_gateway.checking.running import Check, run
 from trio_ws_gateway.checking.upstreams import check_upstream, upstreams_of
 from trio_ws_gateway.config.loading import Loaded
 from trio_ws_gateway.protocols.registry import standard_registry
@@ -30,16 +30,16 @@ async def check(loaded: Loaded, timeout_seconds: float) -> list[Finding]:
 
 
 def _settings(loaded: Loaded) -> list[Finding]:
-    """What the gateway warns of at start, and then what it does not."""
+    """What was set in vain, and then what is dangerous."""
     findings = [Finding("settings", Status.WARNING, warning) for warning in loaded.warnings]
-    findings += dangers(loaded.settings)
+    findings += dangers(loaded)
     return findings or [Finding("settings", Status.OK, "nothing wrong, and nothing dangerous")]
 
 
 def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
     settings = loaded.settings
     yield Check("listen", partial(check_listen, settings.listen))
-    yield Check("descriptors", partial(check_descriptors, settings.workers))
+    yield Check("descriptors", partial(check_descriptors, workers.as_asked(settings.workers)))
     if (source := wiring.key_source(settings)) is not None:
         yield Check("keys", partial(check_keys, settings, source, timeout_seconds))
         yield Check("issuer", partial(check_issuer, settings, timeout_seconds))
@@ -62,20 +62,23 @@ async def _authorities(path: Path, upstreams: Sequence[Upstream]) -> list[Findin
 
 
 async def _nobodys(upstream: Upstream) -> list[Finding]:
-    detail = f"{upstream.setting} is set, but no adapter is called `{upstream.protocol}`: nothing goes there"
-    return [Finding(f"upstream {upstream.protocol}", Status.WARNING, detail)]
+    detail = wiring.nobodys(upstream.protocol)
+    return [Finding(f"upstream {upstream.protocol}", Status.WARNING, detail, "Is the protocol's name right in it?")]
 
 
 def _at_defaults(findings: list[Finding], upstreams: Sequence[Upstream], given: frozenset[str]) -> Iterator[Finding]:
-    """An upstream that nobody has configured may be missing where another one is configured: many need only one."""
+    """An upstream that nobody has configured may be missing where another one is configured: many need only one.
+
+    There is no way to switch one off, so that this is no warning either.
+    """
     one_is_given = any(upstream.setting in given for upstream in upstreams)
     defaults = {f"upstream {each.protocol}": each.setting for each in upstreams if each.setting not in given}
     for finding in findings:
         if finding.status is Status.FAILED and finding.name in defaults:
             unset = f"{defaults[finding.name]} is unset, and this is its default"
             if one_is_given:
-                advice = f"{unset}: no matter if no such sessions come."
-                finding = evolve(finding, status=Status.WARNING, advice=advice)
+                detail = f"{unset}: nothing is there, no matter if no such sessions come"
+                finding = Finding(finding.name, Status.OK, detail, seconds=finding.seconds)
             else:
                 finding = evolve(finding, advice=f"{unset}. {finding.advice}")
         yield finding

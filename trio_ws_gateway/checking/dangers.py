@@ -1,7 +1,7 @@
 """What is legal but dangerous: a table of rows, each a question to the settings, with words and advice.
 
-Pure. What the gateway itself warns of at start is in ``config.rules`` and not said again here: rows here are worth
-a line to somebody who asks, and not one in the log of each start. No value that may be secret is repeated.
+Pure. Rows that are ``at_start`` are worth a line in the log of each start of the gateway; the others a line to somebody
+who asks. No value that may be secret is repeated.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,8 +10,9 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from attrs import frozen
 
 from trio_ws_gateway.checking.findings import Finding, Status
-from trio_ws_gateway.checking.unreachable import is_loopback
+from trio_ws_gateway.config.loading import Loaded
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.diagnosis.unreachable import is_loopback
 from trio_ws_gateway.protocols.mqtt_binding import CLAIMS, Mode, parse_mqtt_credentials
 
 PROXY_CUTS_SECONDS = 60  # nginx's proxy_read_timeout; few cut earlier
@@ -23,17 +24,48 @@ Answer = bool | str
 
 @frozen
 class Danger:
+    """``about``: a setting that must have been set for the row to say anything, where its default is safe."""
+
     holds: Callable[[Settings], Answer]
     words: str
     advice: str
+    at_start: bool = False
+    about: str | None = None
 
 
-def dangers(settings: Settings) -> Iterator[Finding]:
+def dangers(loaded: Loaded) -> Iterator[Finding]:
     """The rows that hold, in the order of the table."""
+    for _, finding in _holding(loaded):
+        yield finding
+
+
+def at_start(loaded: Loaded) -> Iterator[str]:
+    """What of it the gateway itself warns of."""
+    for danger, finding in _holding(loaded):
+        if danger.at_start:
+            yield f"{finding.detail}; {finding.advice}"
+
+
+def _holding(loaded: Loaded) -> Iterator[tuple[Danger, Finding]]:
     for danger in TABLE:
-        if answer := danger.holds(settings):
+        answer = danger.about in (None, *loaded.given) and danger.holds(loaded.settings)
+        if answer:
             words = danger.words.format(answer) if isinstance(answer, str) else danger.words
-            yield Finding("settings", Status.WARNING, words, danger.advice)
+            yield danger, Finding("settings", Status.WARNING, words, danger.advice)
+
+
+def _verifies_tokens(settings: Settings) -> bool:
+    return settings.jwks_url is not None or settings.oidc_issuer is not None
+
+
+def _fetches_in_the_clear(settings: Settings) -> Answer:
+    named = (("JWKS_URL", settings.jwks_url), ("OIDC_ISSUER", settings.oidc_issuer))
+    return next((name for name, url in named if url is not None and url.lower().startswith("http:")), False)
+
+
+def _passes_anybodys_name(settings: Settings) -> Answer:
+    bound = settings.mqtt_username_claim is not None or settings.mqtt_client_id_prefix is not None
+    return settings.upstream_mqtt_credentials == "pass" and _verifies_tokens(settings) and not bound
 
 
 def _expects_another_issuer(settings: Settings) -> Answer:
@@ -48,7 +80,7 @@ def _serves_anybody(settings: Settings) -> Answer:
 
 
 def _shares_client_ids(settings: Settings) -> Answer:
-    """``pass`` without any binding is a warning of the gateway's own."""
+    """``pass`` without any binding has a row of its own."""
     credentials = parse_mqtt_credentials(settings.upstream_mqtt_credentials)
     told_apart = credentials.mode is Mode.PASS or _names_a_claim(credentials.username.text)
     return not told_apart and settings.mqtt_client_id_prefix is None
@@ -91,6 +123,44 @@ def _is_silent_too_long(settings: Settings) -> Answer:
 
 TABLE = (
     Danger(
+        lambda settings: settings.allow_anonymous,
+        "ALLOW_ANONYMOUS=true: clients without a token are let in",
+        "Right where the upstream itself asks who comes, or all may; otherwise leave it out.",
+        at_start=True,
+    ),
+    Danger(
+        _fetches_in_the_clear,
+        "{} begins with http://: whoever stands between can put keys of their own in",
+        "https://; no matter where it stays on one machine, or on a network of your own.",
+        at_start=True,
+    ),
+    Danger(
+        lambda settings: _verifies_tokens(settings) and settings.jwt_expected_issuer is None,
+        "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked",
+        "Set it to the `iss` of the provider's tokens, or OIDC_ISSUER, which it follows.",
+        at_start=True,
+    ),
+    Danger(
+        lambda settings: _verifies_tokens(settings) and not settings.jwt_expected_audience,
+        "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted",
+        "Set it to the `aud` that the provider writes into tokens for this gateway.",
+        at_start=True,
+    ),
+    Danger(
+        lambda settings: not settings.accepts_cookies,
+        "JWT_COOKIE_NAME is set, but no cookie counts: without a list of origins any web page could use it",
+        "List the pages that may in WS_ALLOWED_ORIGINS (`*` is no list).",
+        at_start=True,
+        about="JWT_COOKIE_NAME",
+    ),
+    Danger(
+        _passes_anybodys_name,
+        "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM or MQTT_CLIENT_ID_PREFIX:"
+        " a client with any valid token may be anybody on the broker",
+        "MQTT_USERNAME_CLAIM=sub, unless the broker itself verifies the token that it gets.",
+        at_start=True,
+    ),
+    Danger(
         _expects_another_issuer,
         "JWT_EXPECTED_ISSUER is not OIDC_ISSUER: a token of the provider whose keys are used is refused",
         "Leave JWT_EXPECTED_ISSUER out, unless the provider really writes another `iss` than its own.",
@@ -113,7 +183,7 @@ TABLE = (
     Danger(
         _shares_client_ids,
         "MQTT_CLIENT_ID_PREFIX is unset and the broker sees one user: a client can take over another one's session",
-        "MQTT_CLIENT_ID_PREFIX={sub} lets a client use no client id but one that begins with its subject.",
+        "MQTT_CLIENT_ID_PREFIX={sub}- lets a client use no client id but one that begins with its subject and a dash.",
     ),
     Danger(
         _shows_mqtt_credentials,
@@ -129,6 +199,12 @@ TABLE = (
         _trusts_everybody,
         "TRUSTED_PROXIES covers every address: any client can claim any other address in X-Forwarded-For",
         "Name the networks of the proxies in front, and nothing else.",
+    ),
+    Danger(
+        lambda settings: settings.rate_limit_algorithm == "fixed-window",
+        "RATE_LIMIT_ALGORITHM=fixed-window: each second allows the whole burst; the rates per second do not count",
+        "token-bucket, the default, holds the rates over any time.",
+        at_start=True,
     ),
     Danger(
         lambda settings: settings.rate_limit_per_second is None,

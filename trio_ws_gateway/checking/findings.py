@@ -4,10 +4,11 @@ Pure values, for people and for scripts alike. A detail and an advice are fit to
 writes one sees to it that no password or token is in it.
 """
 
+import re
 from collections.abc import Iterable
 from enum import Enum
 
-from attrs import asdict, frozen
+from attrs import asdict, evolve, frozen
 
 
 class Status(Enum):
@@ -25,6 +26,13 @@ class Finding:
     detail: str
     advice: str = ""
     seconds: float = 0.0
+
+    def accepted(self, names: Iterable[str]) -> "Finding":
+        """This one, or where it is a warning of an item or about a setting with one of these names, one that is ok."""
+        words = {self.name, *re.findall(r"[A-Z_]+", f"{self.detail} {self.advice}")}
+        if self.status is not Status.WARNING or words.isdisjoint(names):
+            return self
+        return evolve(self, status=Status.OK, detail=f"{self.detail} (accepted)", advice="")
 
     def as_json(self) -> dict[str, object]:
         return {**asdict(self), "status": self.status.value, "seconds": round(self.seconds, 3)}
@@ -49,6 +57,9 @@ def worst(findings: Iterable[Finding]) -> Status:
 
 
 def quoted(text: object, most: int = 80) -> str:
-    """What somebody else said, short and without control characters: it goes to a terminal."""
+    """What somebody else said, short and without control characters: it goes to a terminal.
+
+    Where it is cut, its closing quote stays.
+    """
     shown = ascii(text)
-    return shown if len(shown) <= most else f"{shown[:most]}..."
+    return shown if len(shown) <= most else f"{shown[:most]}...{shown[-1]}"

@@ -15,8 +15,8 @@ from pathlib import Path
 import trio
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
-from trio_ws_gateway.checking.unreachable import is_loopback
-from trio_ws_gateway.config.values import Address, bracketed
+from trio_ws_gateway.config.values import Address
+from trio_ws_gateway.diagnosis.unreachable import is_loopback
 from trio_ws_gateway.limits.connections import sessions_for
 from trio_ws_gateway.upstream.dial import tls_context
 
@@ -24,6 +24,8 @@ FEW_SESSIONS = 5_000  # the hard limit that Linux had for long, 4,096, is good f
 LAST_LOW_PORT = 1023
 HEALTH_SECONDS = 1.0
 MAY_LISTEN_LOW = "CAP_NET_BIND_SERVICE, or the sysctl net.ipv4.ip_unprivileged_port_start; or listen above and forward"
+
+_RAISE_LIMIT = "Raise it: LimitNOFILE= (systemd), --ulimit nofile= (podman, docker), ulimit -Hn (shell)."
 
 
 async def check_descriptors(workers: int) -> list[Finding]:
@@ -38,10 +40,11 @@ def descriptors(hard: int, workers: int = 1) -> Finding:
     sessions = sessions_for(hard) * workers
     by = f" by {workers} workers" if workers > 1 else ""
     detail = f"the hard limit of {hard:,} is good for {sessions:,} sessions{by}, two each"
+    if not sessions:
+        return Finding("descriptors", Status.FAILED, f"{detail}, beside those of the process itself", _RAISE_LIMIT)
     if sessions >= FEW_SESSIONS:
         return Finding("descriptors", Status.OK, detail)
-    advice = "Raise it if more may come: LimitNOFILE= (systemd), --ulimit nofile= (podman, docker), ulimit -Hn (shell)."
-    return Finding("descriptors", Status.WARNING, detail, advice)
+    return Finding("descriptors", Status.WARNING, f"{detail}; more may come", _RAISE_LIMIT)
 
 
 async def check_listen(address: Address) -> list[Finding]:
@@ -86,12 +89,11 @@ def unbound(address: Address, error: OSError) -> Trouble:
 
 
 async def _is_a_gateway(address: Address) -> bool:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    there = address.reachable()
     with trio.move_on_after(HEALTH_SECONDS):
         try:
-            async with await trio.open_tcp_stream(host, address.port) as stream:
-                host_header = f"{bracketed(host)}:{address.port}"
-                await stream.send_all(f"GET /healthz HTTP/1.1\r\nHost: {host_header}\r\n\r\n".encode())
+            async with await trio.open_tcp_stream(there.host, there.port) as stream:
+                await stream.send_all(f"GET /healthz HTTP/1.1\r\nHost: {there}\r\n\r\n".encode())
                 heard = b""
                 async for data in stream:
                     heard += data

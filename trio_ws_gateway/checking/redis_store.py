@@ -21,9 +21,9 @@ from redis.exceptions import (
 from redis.sentinel import MasterNotFoundError
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
-from trio_ws_gateway.checking.probing import until
-from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
+from trio_ws_gateway.checking.running import until
 from trio_ws_gateway.config.redis_url import Form, RedisUrl
+from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, reason_of, refused, words_for
 from trio_ws_gateway.redis_client import of_servers, open_client
 
 MOST_SOCKET_SECONDS = 2.0  # a thread cannot be cancelled, so none of its waits is long

@@ -1,7 +1,7 @@
 """Do upstreams answer? One real handshake each, in the gateway's own words, and a polite goodbye.
 
-Goes by steps (name, TCP, TLS, handshake), so that the one that fails is named. No credentials are sent: who an
-upstream lets in is not asked, only whether it is there and speaks what is expected.
+Goes by steps (name, TCP, TLS, handshake, for MQTT a CONNECT), so that the one that fails is named. No credentials are
+sent: who an upstream lets in is not asked, only whether it is there and speaks what is expected.
 """
 
 import secrets
@@ -13,21 +13,18 @@ from contextlib import suppress
 import trio
 
 from trio_ws_gateway import leg
-from trio_ws_gateway.checking.answers import LISTENERS, Upstream, agreed, silence
+from trio_ws_gateway.checking.answers import LISTENERS, Upstream, agreed, hung_up, not_mqtt, silence
+from trio_ws_gateway.checking.conversation import Conversation, HungUp
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble
-from trio_ws_gateway.checking.probing import until
-from trio_ws_gateway.checking.unreachable import ADVICE, Reason, reason_of, refused, words_for
-from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.checking.running import until
+from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.config.values import WebSocketUrl
+from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, in_tls, reason_of, refused, words_for
 from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.upstream.introduction import Introduction, Visitor, introduce
-from trio_ws_gateway.wire.frames import close_frame
 from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.http import HEAD_LIMIT, Headers, Request, head_end
 
-GOODBYE_SECONDS = 1.0
-
-_SETTINGS = {"mqtt": "UPSTREAM_WS_URL", "raw": "RAW_WS_BACKEND_URL"}
 _VANISHES = "Packets to it vanish: a firewall or a network policy that drops them, or an address of nobody."
 _VISIT = Request(
     method="GET",
@@ -45,10 +42,13 @@ def upstreams_of(settings: Settings) -> list[Upstream]:
     return [
         Upstream(
             protocol=protocol,
-            setting=_SETTINGS.get(protocol, f"UPSTREAM_{protocol.upper()}_URL"),
+            setting=upstream_setting(protocol),
             url=url,
             offers=("mqtt" if offered == "auto" else offered) if protocol == "mqtt" else None,
             has_token=protocol == RAW and settings.raw_forward_token,
+            has_credentials=settings.upstream_mqtt_credentials != "strip"
+            if protocol == "mqtt"
+            else settings.raw_forward_token,
         )
         for protocol, url in settings.upstreams.items()
     ]
@@ -60,6 +60,10 @@ async def check_upstream(upstream: Upstream, tls: ssl.SSLContext | None, timeout
     place = f"{'wss' if url.secure else 'ws'}://{url.authority}{url.target.partition('?')[0]}"
     try:
         detail = await _visit(upstream, tls, trio.current_time() + timeout_seconds, f"within {timeout_seconds:g} s")
+    except HungUp as end:
+        trouble = hung_up(upstream, end.code, end.reason)
+        status = Status.WARNING if upstream.has_credentials else Status.FAILED
+        return [Finding(f"upstream {upstream.protocol}", status, f"{place}: {trouble.detail}", trouble.advice)]
     except Trouble as trouble:
         raise Trouble(f"{place}: {trouble.detail}", trouble.advice) from trouble
     return [Finding(f"upstream {upstream.protocol}", Status.OK, f"{place}: {detail}")]
@@ -86,7 +90,7 @@ async def _visit(upstream: Upstream, tls: ssl.SSLContext | None, deadline: float
             heard = await _answer(sock, introduction)
         detail = agreed(heard, upstream, introduction)
         if heard[9:12] == b"101":
-            await _say_goodbye(sock)
+            await _converse(Conversation(sock, heard[head_end(heard) :]), upstream, deadline, within)
         return detail
     finally:
         leg.close(sock)
@@ -100,9 +104,18 @@ async def _secured(
         with until(deadline, f"takes the connection, but no TLS comes about {within}", plain):
             return await leg.start_tls(sock, tls, upstream.url.host)
     except OSError as error:
-        if reason_of(error) is Reason.CUT:  # in the middle of a TLS handshake that is what plain servers do
-            error = ssl.SSLEOFError()
-        raise _unreachable(error, upstream) from error
+        raise _unreachable(in_tls(error), upstream) from error
+
+
+async def _converse(conversation: Conversation, upstream: Upstream, deadline: float, within: str) -> None:
+    """Whether a session would be one: a proxy shakes hands too. Raises ``HungUp``."""
+    if upstream.offers is not None:
+        silent = not_mqtt(f"does not answer a CONNECT {within}")
+        with until(deadline, silent.detail, silent.advice):
+            await conversation.introduce(upstream.offers)
+    else:
+        await conversation.settle()
+    await conversation.leave()
 
 
 def _introduction(upstream: Upstream) -> Introduction:
@@ -127,13 +140,6 @@ async def _answer(sock: socket.socket, introduction: Introduction) -> bytes:
             heard += data
             await trio.lowlevel.checkpoint()
     return bytes(heard)
-
-
-async def _say_goodbye(sock: socket.socket) -> None:
-    with suppress(OSError), trio.move_on_after(GOODBYE_SECONDS):
-        await leg.send_all(sock, close_frame(1000, masked=True))
-        while await leg.receive(sock, 65536):
-            await trio.lowlevel.checkpoint()
 
 
 def _unreachable(error: BaseException, upstream: Upstream) -> Trouble:

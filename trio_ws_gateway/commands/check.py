@@ -12,7 +12,7 @@ import trio
 
 from trio_ws_gateway.checking.checks import check as check_all
 from trio_ws_gateway.checking.findings import Finding, Status, worst
-from trio_ws_gateway.commands.given import BAD_SETTINGS_STATUS, exit_if_bad, load_settings, settings_options
+from trio_ws_gateway.commands.given import BAD_SETTINGS_STATUS, Seconds, exit_if_bad, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 
 FAILED_STATUS = 1
@@ -22,26 +22,40 @@ INDENT = " " * 6
 NAME_WIDTH = 13
 
 
-@click.command()
+@click.command(short_help="See whether settings, and what they point to, will do.")
 @settings_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on standard output, for scripts.")
 @click.option("--strict", is_flag=True, help="Warnings fail too.")
 @click.option(
+    "--accept",
+    "accepted",
+    multiple=True,
+    metavar="NAME",
+    help="Count a warning that names this setting, or is of this item, as ok: it is meant so. Repeatable.",
+)
+@click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=TIMEOUT_SECONDS,
     show_default=True,
     metavar="SECONDS",
     help="How long each item may take; all are looked at at once.",
 )
-def check(config: Path | None, env_file: Path | None, as_json: bool, strict: bool, timeout_seconds: float) -> None:
+def check(
+    config: Path | None,
+    env_file: Path | None,
+    as_json: bool,
+    strict: bool,
+    accepted: tuple[str, ...],
+    timeout_seconds: float,
+) -> None:
     """See whether the settings will do, and whether what they point to works.
 
     Takes the settings as `serve` does, and starts nothing: it fetches the provider's keys, compares the clocks, opens a
-    WebSocket to each upstream (without credentials, and closes it), asks Redis if there is one, binds the address to
-    listen on, and counts descriptors. For each it says what works, what does not, and what to do; and it warns of
-    settings that are legal but dangerous.
+    WebSocket to each upstream (without credentials, for MQTT with a CONNECT, and closes it), asks Redis if there is
+    one, binds the address to listen on, and counts descriptors. For each it says what works, what does not, and what to
+    do; and it warns of settings that are legal but dangerous.
 
     Run it where the gateway is to run, in its container and as its user: names, networks and limits differ elsewhere.
 
@@ -54,12 +68,13 @@ def check(config: Path | None, env_file: Path | None, as_json: bool, strict: boo
     \b
     Examples:
       trio-ws-gateway check --env-file .env
-      podman run --rm --env-file .env <image> check --strict
+      podman run --rm --env-file .env <image> check --strict --accept UPSTREAM_WS_URL
       trio-ws-gateway check --json | jq -r '.items[] | select(.status == "failed") | .name'
     """
     with exit_if_bad():
         try:
-            findings = trio.run(check_all, load_settings(config, env_file), timeout_seconds)
+            found = trio.run(check_all, load_settings(config, env_file), timeout_seconds)
+            findings = [finding.accepted(accepted) for finding in found]
         except BadSettings as error:
             if not as_json:
                 raise

@@ -18,7 +18,7 @@ FAILED_STATUS = 1
 EXTRA = "pip install 'trio-ws-gateway[demo]' (in a checkout: pip install '.[demo]')"
 
 
-@click.command()
+@click.command(short_help="See a gateway at work, and try it out.")
 @click.option(
     "--host",
     default="127.0.0.1",
@@ -50,17 +50,17 @@ def demo(host: str, port: int, broker: str, once: bool) -> None:
     What you need to try it yourself is printed: addresses, tokens, and commands for mosquitto_pub, paho, wscat, curl
     and a browser. What the gateway says of your own sessions is shown when they end.
 
-    Ctrl-C ends it: the gateway drains, and nothing is left behind. All listen on this machine only, unless --host says
-    otherwise, and on ports that are free.
+    Ctrl-C ends it: the gateway drains, and nothing is left behind, nor is it where the demo is killed. All listen on
+    this machine only, unless --host says otherwise, and on ports that are free.
 
-    Exit status: 0 when all went as it should, 1 when something did not.
+    Exit status: 0 when all went as it should, also where you end it early; 1 when something did not.
     """
     if find_spec("rich") is None:
         raise click.ClickException(f"the demo needs more packages: {EXTRA}")
     from trio_ws_gateway.demo.children import ChildFailed
-    from trio_ws_gateway.demo.groups import leaves
-    from trio_ws_gateway.demo.play import Wanted, run
     from trio_ws_gateway.demo.ports import free_port
+    from trio_ws_gateway.demo.run import Wanted, run
+    from trio_ws_gateway.groups import leaves
 
     start_broker = _broker(broker)
     try:
@@ -69,15 +69,16 @@ def demo(host: str, port: int, broker: str, once: bool) -> None:
         raise click.ClickException(f"cannot listen on {host}: {error.strerror or error}") from None
     if found != port != 0:
         click.echo(f"Port {port} is taken, so the gateway gets port {found}.")
-    failures: list[ChildFailed] = []
+    wanted = Wanted(listen=Address(host, found), start_broker=start_broker, once=once)
     went_well = False
     try:
-        wanted = Wanted(listen=Address(host, found), start_broker=start_broker, once=once)
         went_well = trio.run(partial(run, wanted, sys.stdout))
-    except* ChildFailed as group:
-        failures.extend(leaves(group))
-    for failure in failures:
-        click.echo(f"Error: {failure}", err=True)
+    except BaseExceptionGroup as group:
+        failures = [error for error in leaves(group) if isinstance(error, ChildFailed)]
+        if not failures:
+            raise
+        for failure in failures:  # whatever else went wrong followed from that
+            click.echo(f"Error: {failure}", err=True)
     if not went_well:
         sys.exit(FAILED_STATUS)
 

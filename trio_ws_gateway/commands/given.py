@@ -4,6 +4,7 @@
 of every wrong setting at once, and ends with the status that stands for them.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -13,11 +14,29 @@ from typing import Any, TypeVar
 
 import click
 
-from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, over_env_file
+from trio_ws_gateway.config.loading import BadSettings, Loaded, Problem, load, over_env_file, read_value
 
 BAD_SETTINGS_STATUS = 2
 
+MOST_CHARACTERS = 2**20  # of a file of settings
+MOST_SECONDS = 10**6  # what a socket takes as a time-out is not much more
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Seconds(click.FloatRange):
+    """A span of time, above zero unless ``zero_will_do``. click itself takes nan and inf as numbers."""
+
+    name = "seconds"
+
+    def __init__(self, *, zero_will_do: bool = False) -> None:
+        super().__init__(min=0, min_open=not zero_will_do, max=MOST_SECONDS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:  # noqa: ANN401
+        if not math.isfinite(number := super().convert(value, param, ctx)):
+            self.fail(f"{value} is no span of time.", param, ctx)
+        return number
+
 
 _OPTIONS = (
     click.option(
@@ -45,7 +64,7 @@ def load_settings(config: Path | None, env_file: Path | None) -> Loaded:
     environ = dict(os.environ)
     if env_file is not None:
         environ = over_env_file(environ, _text_of("env", env_file))
-    if config is None and (name := environ.get("GATEWAY_CONFIG")):
+    if config is None and (name := read_value(environ.get("GATEWAY_CONFIG", ""))):
         config = Path(name)
     return load(environ, _text_of("YAML", config) if config is not None else None)
 
@@ -65,8 +84,12 @@ def exit_if_bad() -> Iterator[None]:
 
 def _text_of(kind: str, path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
+        with path.open(encoding="utf-8", newline="") as file:
+            text = file.read(MOST_CHARACTERS + 1)
     except OSError as error:
         raise BadSettings((Problem(f"the {kind} file {path}", f"cannot be read: {error.strerror}"),)) from None
     except UnicodeDecodeError:
         raise BadSettings((Problem(f"the {kind} file {path}", "is not UTF-8"),)) from None
+    if len(text) > MOST_CHARACTERS:
+        raise BadSettings((Problem(f"the {kind} file {path}", "is bigger than 1 MiB"),))
+    return text

@@ -12,23 +12,24 @@ from typing import NoReturn
 
 import click
 
-from trio_ws_gateway.commands.given import load_settings, settings_options
+from trio_ws_gateway.commands.given import Seconds, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.wire.http import HEAD_LIMIT, BadUpstream, head_end, parse_response
 
 UNHEALTHY_STATUS = 1  # 2 is reserved for a HEALTHCHECK of Docker's
-LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+SAYS = {"/healthz": "alive", "/readyz": "ready"}
+SHOWN = 200
 ANSWER_LIMIT = HEAD_LIMIT + 1024
 
 
-@click.command()
+@click.command(short_help="Ask the gateway on this machine whether it lives.")
 @settings_options
 @click.option("--ready", is_flag=True, help="Ask /readyz, which is 503 while it drains and while keys are missing.")
 @click.option(
     "--timeout",
     "timeout_seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Seconds(),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
@@ -47,7 +48,7 @@ def healthcheck(config: Path | None, env_file: Path | None, ready: bool, timeout
     Liveness and readiness are two questions. Who restarts what is not healthy should ask without --ready: a gateway
     whose identity provider is away is not ready, and no restart helps it.
 
-    Exit status: 0 where the answer is 200, else 1. One line says why.
+    Exit status: 0 where the gateway says that it lives, or is ready, else 1. One line says why.
     """
     path = "/readyz" if ready else "/healthz"
     try:
@@ -66,7 +67,9 @@ def healthcheck(config: Path | None, env_file: Path | None, ready: bool, timeout
     except BadUpstream as error:
         _end(f"{address}{path}: {error.detail}")
     if status != 200:
-        _end(f"{address}{path}: {status} {body}".rstrip())
+        _end(f"{address}{path}: {status} {body[:SHOWN]}".rstrip())
+    if body != SAYS[path]:
+        _end(f"{address}{path}: 200, but what answers is no gateway")
     click.echo(body)
 
 
@@ -75,8 +78,8 @@ def ask(address: Address, path: str, deadline: float) -> tuple[int, str]:
 
     Raises ``TimeoutError`` or another ``OSError``, and ``BadUpstream`` for what is no HTTP.
     """
-    host = LOOPBACK.get(address.host, address.host)
-    with socket.create_connection((host, address.port), _left(deadline)) as sock:
+    there = address.reachable()
+    with socket.create_connection((there.host, there.port), _left(deadline)) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n".encode())
         heard = bytearray()
         while len(heard) < ANSWER_LIMIT:

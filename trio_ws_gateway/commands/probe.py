@@ -14,6 +14,7 @@ from typing import Any, TextIO
 import click
 import trio
 
+from trio_ws_gateway.commands.given import Seconds
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.probing import packets, report
 from trio_ws_gateway.probing.attempt import Attempt, Carry, Mqtt
@@ -50,7 +51,7 @@ def _headers(_context: click.Context, _parameter: click.Parameter, texts: tuple[
     return headers
 
 
-@click.command()
+@click.command(short_help="Open a session through a gateway and measure it.")
 @click.argument("url", callback=_url)
 @click.option("--mqtt", type=click.Choice(list(LEVELS)), help="Speak MQTT, of that version. Default: a raw session.")
 @click.option("--token", help="The token. Everybody on this machine can see it in `ps`: better one of the other ways.")
@@ -76,11 +77,11 @@ def _headers(_context: click.Context, _parameter: click.Parameter, texts: tuple[
 )
 @click.option("--size", type=click.IntRange(1, MEGABYTE), default=32, show_default=True, help="Bytes of each message.")
 @click.option(
-    "--interval", type=click.FloatRange(0), default=0.0, show_default=True, help="Seconds between two messages."
+    "--interval", type=Seconds(zero_will_do=True), default=0.0, show_default=True, help="Seconds between two messages."
 )
 @click.option(
     "--timeout",
-    type=click.FloatRange(0, min_open=True),
+    type=Seconds(),
     default=10.0,
     show_default=True,
     help="Seconds for each step, and for each message to come back.",

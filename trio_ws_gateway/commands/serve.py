@@ -9,6 +9,7 @@ import structlog
 import trio
 
 from trio_ws_gateway import gateway, logs, workers
+from trio_ws_gateway.checking.dangers import at_start
 from trio_ws_gateway.commands.given import exit_if_bad, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
 from trio_ws_gateway.config.settings import Settings
@@ -16,7 +17,7 @@ from trio_ws_gateway.config.settings import Settings
 CRASHED_STATUS = 1
 
 
-@click.command()
+@click.command(short_help="Run the gateway until a signal drains it.")
 @settings_options
 def serve(config: Path | None, env_file: Path | None) -> None:
     """Run the gateway until SIGTERM or SIGINT, which drains it; a second SIGINT ends it at once.
@@ -30,7 +31,7 @@ def serve(config: Path | None, env_file: Path | None) -> None:
         with logs.Outlet(sys.stdout.fileno()) as outlet:
             logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
             log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind()  # not made anew for each line
-            for warning in loaded.warnings:
+            for warning in (*loaded.warnings, *at_start(loaded)):
                 log.warning("setting", warning=warning)
             _run(settings, log)
 

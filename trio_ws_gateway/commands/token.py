@@ -6,6 +6,7 @@ standard error.
 
 import errno
 import json
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.issuer.key_file import open_or_create
 from trio_ws_gateway.issuer.keys import BadKey, SigningKey, jwks
-from trio_ws_gateway.issuer.minting import claims_of, mint, parse_claim, parse_seconds
+from trio_ws_gateway.issuer.minting import claims_of, mint, parse_claim, parse_seconds, parse_text
 from trio_ws_gateway.issuer.server import serving
 from trio_ws_gateway.wire.jwa import ALGORITHMS
 
@@ -46,12 +47,16 @@ class Parsed(click.ParamType[Any]):
             self.fail(f"{value!r} {error}; write {self._right}", param, ctx)
 
 
-@click.command()
-@click.option("--sub", default="alice", show_default=True, help="The subject: whose token it is.")
-@click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role that it grants; repeatable.")
+TEXT = Parsed("text", parse_text, "text in UTF-8")
+
+
+@click.command(short_help="Mint a token for trying a gateway out.")
+@click.option("--sub", type=TEXT, default="alice", show_default=True, help="The subject: whose token it is.")
+@click.option("--role", "roles", type=TEXT, multiple=True, metavar="ROLE", help="A role that it grants; repeatable.")
 @click.option(
     "--audience",
     "audience",
+    type=TEXT,
     multiple=True,
     default=("gateway",),
     metavar="NAME",
@@ -77,6 +82,7 @@ class Parsed(click.ParamType[Any]):
 )
 @click.option(
     "--issuer",
+    type=TEXT,
     metavar="URL",
     help=f"The issuer that it names.  [default: http://{ADDRESS}; with --serve, where that serves]",
 )
@@ -167,9 +173,9 @@ def token(
         click.echo(_described(text, key_file) if as_json else text)
 
     if address is None:
-        say(issuer or f"http://{ADDRESS}")
+        say(f"http://{ADDRESS}" if issuer is None else issuer)
     else:
-        trio.run(partial(_serve, key, address, _checked_issuer(issuer), audience, say))
+        trio.run(partial(_serve, key, key_file, address, _checked_issuer(issuer), audience, say))
 
 
 def _key(path: Path, algorithm: str | None) -> SigningKey:
@@ -208,7 +214,12 @@ def _checked_issuer(issuer: str | None) -> str | None:
 
 
 async def _serve(
-    key: SigningKey, address: Address, issuer: str | None, audience: tuple[str, ...], say: Callable[[str], None]
+    key: SigningKey,
+    key_file: Path,
+    address: Address,
+    issuer: str | None,
+    audience: tuple[str, ...],
+    say: Callable[[str], None],
 ) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         try:
@@ -216,7 +227,10 @@ async def _serve(
                 click.echo(f"Settings of a gateway that believes the tokens of {url}:\n", err=True)
                 for line in _settings(url, audience, key.algorithm):
                     click.echo(f"    {line}", err=True)
-                click.echo("\nServing until Ctrl-C. A token:\n", err=True)
+                click.echo(
+                    f"\nServing until Ctrl-C. Further tokens of it:\n\n    {_further(url, key_file)}\n", err=True
+                )
+                click.echo("A token:\n", err=True)
                 say(url)
                 await anext(signals)
         except OSError as error:
@@ -224,6 +238,12 @@ async def _serve(
             raise click.BadParameter(
                 f"cannot listen on {address}: {error.strerror or error}{advice}", param_hint="'--serve'"
             ) from None
+
+
+def _further(url: str, key_file: Path) -> str:
+    """The command that mints a token of the issuer at ``url``, from any directory."""
+    words = ["trio-ws-gateway", "token", "--issuer", url, "--key", str(key_file.absolute())]
+    return shlex.join(words)
 
 
 def _settings(url: str, audience: tuple[str, ...], algorithm: str) -> list[str]:

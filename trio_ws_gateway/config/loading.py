@@ -1,7 +1,8 @@
 """From the environment and a YAML file to ``Settings``, or to a list of everything that is wrong.
 
-The environment wins over the file; an empty value is unset; white space plus ``# ...`` at the end of an
-environment value is cut. No file is opened here: texts come in. The value of a secret never comes out.
+The environment wins over the file; an empty value is unset. A value in the environment is read as one in an env file
+(``read_value``), because container engines pass the lines of an env file on as they stand. No file is opened here:
+texts come in. The value of a secret never comes out.
 """
 
 import json
@@ -105,9 +106,9 @@ def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
 
 
 def parse_env_file(text: str) -> dict[str, str]:
-    """What an ``.env`` file sets: ``KEY=value`` lines with ``export``, quotes and comments as shells know them.
+    """The variables of an ``.env`` file, ``KEY=value`` lines with or without ``export``, with the values as they stand.
 
-    The last of two equal names counts. Raises ``BadSettings`` with the number of each malformed line, and
+    The last of two equal names counts. Raises ``BadSettings`` with the number of each line that cannot be read, and
     nothing of its text, which may be half a secret.
     """
     given: dict[str, str] = {}
@@ -116,11 +117,10 @@ def parse_env_file(text: str) -> dict[str, str]:
         if not _without_comment(line):
             continue
         match = _ENV_LINE.fullmatch(line)
-        value = match and _unquoted(match[2])
-        if match is None or value is None:
+        if match is None or read_value(match[2]) is None:
             problems.append(Problem(f"line {number} of the env file", "cannot be read", "NAME=value"))
         else:
-            given[match[1]] = value
+            given[match[1]] = match[2]
     if problems:
         raise BadSettings(tuple(problems))
     return given
@@ -131,11 +131,14 @@ def over_env_file(environ: Mapping[str, str], text: str) -> dict[str, str]:
 
     Raises ``BadSettings``, as ``parse_env_file`` does.
     """
-    return parse_env_file(text) | {name: value for name, value in environ.items() if _without_comment(value)}
+    return parse_env_file(text) | {name: value for name, value in environ.items() if read_value(value) != ""}
 
 
-def _unquoted(text: str) -> str | None:
-    """The value of a line in an env file; ``None`` where a quote is not closed, or followed by more."""
+def read_value(text: str) -> str | None:
+    """A value without the quotes around it, or without a comment at its end, as shells have it: quotes keep what is
+    between them. ``None`` where a quote is not closed, or followed by more.
+    """
+    text = text.strip()
     if not text.startswith(("'", '"')):
         return _without_comment(text)
     if not (match := _QUOTED.fullmatch(text)):
@@ -152,7 +155,10 @@ def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> di
     given = {}
     for name, text in environ.items():
         if _is_setting(name):
-            if value := _without_comment(text):
+            value = read_value(text)
+            if value is None:
+                problems.append(Problem(name, "begins with a quote that does not end it", "in two quotes, or in none"))
+            elif value:
                 given[name] = value
         elif name.startswith(OWN_PREFIXES) and not _OF_A_SERVICE.fullmatch(f"{name}={text}"):
             problems.append(_unknown(name))

@@ -1,4 +1,4 @@
-"""What settings mean together: contradictions that stop the start, and what is legal but worth a warning.
+"""What settings mean together: contradictions that stop the start, and what was set in vain.
 
 Pure: settings in, words out. No value is repeated here, for any of them may hold a secret.
 """
@@ -68,7 +68,10 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
 
 
 def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
-    """What is legal and yet worth a line at start. ``given``: the names that were set, with their texts."""
+    """What was set and does nothing. ``given``: the names that were set, with their texts.
+
+    What does something that may be dangerous is in ``checking.dangers``.
+    """
     for name, why in MEANINGLESS.items():
         if name in given:
             yield f"{name} is accepted but means nothing here: {why}"
@@ -83,30 +86,3 @@ def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
     ]
     for name in without_effect:
         yield f"{name} is accepted but has no effect yet"
-    if settings.rate_limit_algorithm == "fixed-window":
-        yield "RATE_LIMIT_ALGORITHM=fixed-window: each second allows the whole burst; the rates per second do not count"
-    if settings.allow_anonymous:
-        yield "ALLOW_ANONYMOUS=true: clients without a token are let in"
-    if settings.jwks_url is None and settings.oidc_issuer is None:
-        return
-    for name, url in (("JWKS_URL", settings.jwks_url), ("OIDC_ISSUER", settings.oidc_issuer)):
-        if url is not None and url.lower().startswith("http:"):
-            yield f"{name} begins with http://: whoever stands between can put keys of their own in"
-    if settings.jwt_expected_issuer is None:
-        yield "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked"
-    if not settings.jwt_expected_audience:
-        yield "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted"
-    if not settings.accepts_cookies:
-        yield (
-            f"no cookie counts as a credential, `{settings.jwt_cookie_name}` neither:"
-            " that takes a list in WS_ALLOWED_ORIGINS, or any web page could use it"
-        )
-    if (
-        settings.upstream_mqtt_credentials == "pass"
-        and settings.mqtt_username_claim is None
-        and settings.mqtt_client_id_prefix is None
-    ):
-        yield (
-            "UPSTREAM_MQTT_CREDENTIALS=pass without MQTT_USERNAME_CLAIM or MQTT_CLIENT_ID_PREFIX:"
-            " a client with any valid token may be anybody on the broker"
-        )

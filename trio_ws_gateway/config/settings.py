@@ -386,7 +386,8 @@ class Settings:
     mqtt_client_id_prefix: str | None = setting(
         None,
         kinds.TEMPLATE,
-        "What an MQTT client id must begin with; `{sub}` and `{preferred_username}` stand for the token's claims.",
+        "What an MQTT client id must begin with, such as `{sub}-`; `{sub}` and `{preferred_username}` stand for claims"
+        " of the token, and after one at the end of this comes `-`, `_`, `/` or `:`, or nothing.",
     )
     mqtt_will_on_drain: str = setting(
         "suppress",
@@ -420,6 +421,12 @@ class Settings:
     def upstreams(self) -> Mapping[str, WebSocketUrl]:
         """Where sessions go, by the names of their protocols' adapters."""
         return {"mqtt": self.upstream_ws_url, "raw": self.raw_ws_backend_url, **self.upstream_urls}
+
+
+def upstream_setting(protocol: str) -> str:
+    """The setting with the URL of that protocol's upstream."""
+    own = {"mqtt": "UPSTREAM_WS_URL", "raw": "RAW_WS_BACKEND_URL"}
+    return own.get(protocol, f"UPSTREAM_{protocol.upper()}_URL")
 
 
 GROUPS = {

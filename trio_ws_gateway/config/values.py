@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 from typing import Self
 from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?")
 _NOT_IN_A_URL = re.compile(r"[\x00-\x20\x7f\\<>\"^`{|}]")
@@ -33,6 +33,10 @@ class Address:
 
     def __str__(self) -> str:
         return f"{bracketed(self.host)}:{self.port}"
+
+    def reachable(self) -> Self:
+        """Where somebody on this machine finds who listens there: every address is the loopback too."""
+        return evolve(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))
 
 
 @frozen

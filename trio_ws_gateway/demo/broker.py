@@ -12,8 +12,8 @@ from pathlib import Path
 from attrs import evolve, frozen
 
 from trio_ws_gateway.demo.children import ChildFailed, child
-from trio_ws_gateway.demo.groups import leaves
 from trio_ws_gateway.demo.ports import free_port
+from trio_ws_gateway.groups import leaves
 
 HOST = "127.0.0.1"
 SBIN = ("/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin")  # where servers are, but not in the PATH of everybody

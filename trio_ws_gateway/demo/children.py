@@ -1,15 +1,16 @@
 """Child processes: each lives as long as its block, and what it printed last is there when it dies too soon.
 
 A child has a process group of its own, so a Ctrl-C in the terminal reaches the demo alone, which then ends its children
-one after the other.
+one after the other. Where the demo is killed, a shell that waits for that ends them (``kept_directory``).
 """
 
 import os
 import subprocess
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import cast
 
 import trio
@@ -22,6 +23,14 @@ LAST_LINES = 12
 START_SECONDS = 20.0
 LAST_WORDS_SECONDS = 1.0
 POLL_SECONDS = 0.02
+
+# Its standard input ends when the demo does. Each child has left a file that is named like its process group.
+KEEPER = """
+read -r _
+cd "$1" || exit
+for each in *.pid; do kill -s KILL -- "-${each%.pid}"; done
+cd / && rm -rf -- "$1"
+"""
 
 
 class ChildFailed(Exception):
@@ -90,6 +99,25 @@ class Child:
         return ChildFailed("\n  ".join([f"{self.name} {what}. It said last:", *(self._last_lines or ["nothing"])]))
 
 
+@contextmanager
+def kept_directory(prefix: str) -> Iterator[Path]:
+    """A directory for the length of the block. If this process is killed, it goes all the same, and with it all whose
+    ``child`` block has it as its directory."""
+    with TemporaryDirectory(prefix=prefix) as directory:
+        keeper = subprocess.Popen(  # noqa: S603 - words of our own
+            ["/bin/sh", "-c", KEEPER, "keeper", directory],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        with keeper:
+            try:
+                yield Path(directory)
+            finally:
+                keeper.kill()
+
+
 @asynccontextmanager
 async def child(
     name: str,
@@ -113,6 +141,8 @@ async def child(
         stderr=subprocess.STDOUT,
         start_new_session=True,
     )
+    mark = directory / f"{process.pid}.pid"
+    mark.touch()
     started = Child(name, heard, process, cast(trio.abc.ReceiveStream, process.stdout))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(started._read)
@@ -122,4 +152,5 @@ async def child(
         finally:
             with trio.CancelScope(shield=True):
                 await started.end(patience_seconds)
+                mark.unlink()
             nursery.cancel_scope.cancel()

@@ -13,7 +13,7 @@ from attrs import evolve, frozen
 from trio_websocket import CloseReason, ConnectionClosed, ConnectionRejected, WebSocketConnection, wrap_client_stream
 
 from trio_ws_gateway.config.values import WebSocketUrl
-from trio_ws_gateway.demo.groups import leaves
+from trio_ws_gateway.groups import leaves
 from trio_ws_gateway.probing.codes import connack_words
 from trio_ws_gateway.probing.packets import Kind, Packet, PacketReader, connack_code, publish, published, subscribe
 from trio_ws_gateway.wire.mqtt import Connect

@@ -17,7 +17,6 @@ from trio_ws_gateway.demo.children import POLL_SECONDS, START_SECONDS, Child, Ch
 PATH = "/ws"
 DRAIN_SECONDS = 2
 PATIENCE_SECONDS = DRAIN_SECONDS + 3.0
-FOUND_AT = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # by the address that is listened on
 
 LogLine = dict[str, Any]
 
@@ -40,20 +39,27 @@ class Gateway:
         return f"http://{self.address}"
 
     async def counts(self) -> dict[str, float]:
-        """What ``/metrics`` says of numbers without labels, by name."""
+        """What ``/metrics`` says of numbers without labels, by name. Raises ``httpx.HTTPError``."""
         answer = await self._http.get(f"{self.http_url}/metrics")
+        answer.raise_for_status()
         lines = [line for line in answer.text.splitlines() if line[:1] not in ("", "#") and "{" not in line]
         return {name: float(value) for name, _, value in (line.partition(" ") for line in lines)}
 
     async def _ready(self) -> None:
         """Wait until it has the issuer's keys. Raises ``ChildFailed`` if that takes longer than ``START_SECONDS``."""
-        why = ""
+        why = "is silent"
         with trio.move_on_after(START_SECONDS):
-            while (answer := await self._http.get(f"{self.http_url}/readyz")).status_code != 200:
-                why = answer.text.strip()
+            while True:
+                try:
+                    answer = await self._http.get(f"{self.http_url}/readyz")
+                except httpx.HTTPError as error:
+                    why = f"does not answer ({error or type(error).__name__})"
+                else:
+                    if answer.status_code == 200:
+                        return
+                    why = f"is {answer.text.strip()}"
                 await trio.sleep(POLL_SECONDS)
-            return
-        raise ChildFailed(f"the gateway is {why} after {START_SECONDS:g} s")
+        raise ChildFailed(f"the gateway {why} after {START_SECONDS:g} s")
 
 
 @asynccontextmanager
@@ -77,7 +83,7 @@ async def gateway(
         heard(line)
 
     async with (
-        httpx.AsyncClient() as http,
+        httpx.AsyncClient(trust_env=False) as http,  # no proxy that the environment names leads to this machine
         child(
             "the gateway",
             [sys.executable, "-m", "trio_ws_gateway", "serve"],
@@ -88,7 +94,6 @@ async def gateway(
         ) as process,
     ):
         await process.until(lambda: bool(listening), "listening")
-        host: str = listening[0]["host"]
-        found = Gateway(Address(FOUND_AT.get(host, host), listening[0]["port"]), process, http)
+        found = Gateway(Address(listening[0]["host"], listening[0]["port"]).reachable(), process, http)
         await found._ready()
         yield found

@@ -1,12 +1,8 @@
 """What the demo shows: lines that stay, and on a terminal a few beneath them that change.
 
-A screen that goes away (a closed terminal, the end of a pipe) is no error: ``gone`` is called once, and from then on
-nothing is written. Nothing here knows what the demo does.
+Nothing here knows what the demo does.
 """
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 from attrs import frozen
@@ -27,7 +23,7 @@ HEADER = ("", "who", "", "tried", "the gateway said", "took")
 
 
 @frozen(kw_only=True)
-class Line:
+class ScreenRow:
     """One thing that happened. ``verdict`` is a key of ``STYLES``."""
 
     verdict: str
@@ -41,8 +37,8 @@ class Line:
 class Screen:
     """A screen on ``file``. A context manager, at whose end what changes is gone."""
 
-    def __init__(self, file: TextIO, gone: Callable[[], None]) -> None:
-        self._console = Console(file=_Lasting(file, gone), highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+    def __init__(self, file: TextIO) -> None:
+        self._console = Console(file=file, highlight=False, markup=False, emoji=False)
         self._live = Live(
             console=self._console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False
         )
@@ -70,7 +66,7 @@ class Screen:
         """Name the columns of the lines to come."""
         self._print(HEADER, "dim")
 
-    def show(self, line: Line) -> None:
+    def show(self, line: ScreenRow) -> None:
         took = duration(line.seconds)
         self._print((line.verdict, line.who, line.protocol, line.tried, line.answer, took), STYLES[line.verdict])
 
@@ -99,37 +95,3 @@ class Screen:
         verdict, who, *rest, _ = cells
         row.add_row(Text(verdict, style), Text(who, "bold"), *map(Text, rest), Text(took, "dim"))
         self._console.print(row)
-
-
-class _Lasting:
-    """A file that can be written to after its other end is gone."""
-
-    def __init__(self, file: TextIO, gone: Callable[[], None]) -> None:
-        self._file = file
-        self._gone = gone
-        self.encoding = file.encoding
-
-    def write(self, text: str) -> int:
-        with self._surviving():
-            self._file.write(text)
-        return len(text)
-
-    def flush(self) -> None:
-        with self._surviving():
-            self._file.flush()
-
-    def isatty(self) -> bool:
-        return self._file.isatty()
-
-    def fileno(self) -> int:
-        return self._file.fileno()
-
-    @contextmanager
-    def _surviving(self) -> Iterator[None]:
-        try:
-            yield
-        except OSError:
-            # What waits in the file is written again at exit, which must not fail then.
-            with open(os.devnull, "w") as nowhere:
-                os.dup2(nowhere.fileno(), self._file.fileno())
-            self._gone()

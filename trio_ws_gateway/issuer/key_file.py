@@ -10,6 +10,8 @@ from tempfile import NamedTemporaryFile
 
 from trio_ws_gateway.issuer.keys import SigningKey
 
+MOST_CHARACTERS = 2**16  # more than any key has; what is longer is none
+
 
 def open_or_create(path: Path, algorithm: str) -> tuple[SigningKey, bool]:
     """The key in that file, and whether it was made just now, for that algorithm.
@@ -31,4 +33,5 @@ def open_or_create(path: Path, algorithm: str) -> tuple[SigningKey, bool]:
 
 
 def _read(path: Path) -> SigningKey:
-    return SigningKey.from_jwk(path.read_text(encoding="utf-8", errors="replace"))
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return SigningKey.from_jwk(file.read(MOST_CHARACTERS))

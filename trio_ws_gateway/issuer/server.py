@@ -15,7 +15,7 @@ import h11
 import trio
 from attrs import frozen
 
-from trio_ws_gateway.config.values import bracketed
+from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.issuer.keys import SigningKey, jwks
 from trio_ws_gateway.issuer.minting import mint, parse_claim, parse_seconds
 
@@ -28,8 +28,8 @@ MAX_HEAD_BYTES = 16 * 1024
 MAX_BODY_BYTES = 16 * 1024
 CHUNK_BYTES = 4 * 1024  # h11 limits what is not whole yet: it should look often
 MAX_FIELDS = 100
+FIELD_NAMES = {"sub", "aud", "role", "lifetime", "claim"}
 FIELDS = "it takes sub, aud, role, lifetime (90s, 15m, 8h, 1d or seconds) and claim (name=value)"
-ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # an address to listen on, and one to be found at
 
 Answer = tuple[HTTPStatus, str]
 """A status, and a document in JSON."""
@@ -78,6 +78,8 @@ class Issuer:
         try:
             form = f"{query}&{body.decode()}"
             fields = parse_qs(form, keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS)
+            if not fields.keys() <= FIELD_NAMES or "" in fields.get("sub", ()):
+                raise ValueError
             lifetime_seconds = parse_seconds(fields.get("lifetime", ["1h"])[-1])
             token = mint(
                 self.keys[0],
@@ -110,7 +112,7 @@ async def serving(
     ``OSError`` where it cannot listen.
     """
     listeners = await trio.open_tcp_listeners(port, host=host)
-    found_at = f"{bracketed(ANYWHERE.get(host, host))}:{listeners[0].socket.getsockname()[1]}"
+    found_at = Address(host, listeners[0].socket.getsockname()[1]).reachable()
     issuer = Issuer(url=url or f"http://{found_at}", keys=keys, minting=minting)
 
     async def converse(stream: trio.SocketStream) -> None:

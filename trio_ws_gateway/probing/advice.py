@@ -7,6 +7,7 @@ whoever stands outside can see: the token that was sent, the path, the names, th
 from collections.abc import Iterator
 
 from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.config.settings import upstream_setting
 from trio_ws_gateway.probing import claims
 from trio_ws_gateway.probing.attempt import Attempt, Carry
 
@@ -39,7 +40,7 @@ def _seen_from_outside(cause: Cause, attempt: Attempt, now: float) -> Iterator[s
         case Cause.NO_TOKEN:
             yield _why_not_found(attempt)
         case Cause.INVALID_TOKEN:
-            yield "From outside the token looks good: it is a JWT, and its time has not run out."
+            yield "From outside the token looks good: it is a JWT, and in time, give or take what clocks differ."
             yield from _claims(attempt, now)
         case Cause.FORBIDDEN:
             yield from _forbidden(attempt, now)
@@ -50,7 +51,7 @@ def _seen_from_outside(cause: Cause, attempt: Attempt, now: float) -> Iterator[s
         case Cause.IDLE:
             yield "Give a shorter --interval."
         case Cause.UPSTREAM_UNAVAILABLE | Cause.CIRCUIT_OPEN:
-            upstream = "UPSTREAM_WS_URL" if attempt.mqtt is not None else "RAW_WS_BACKEND_URL"
+            upstream = upstream_setting("mqtt" if attempt.mqtt is not None else "raw")
             yield f"The gateway itself works. What it cannot reach is behind it: {upstream}, seen from its machine."
         case Cause.KEYS_UNAVAILABLE | Cause.DRAINING:
             yield "Its page /readyz says the same, until that is over."

@@ -4,23 +4,22 @@ Nothing is verified here, and no part of a token is ever quoted but the claims t
 whom, about whom, until when.
 """
 
-import binascii
 import json
-from base64 import urlsafe_b64decode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.diagnosis.spans import span
 from trio_ws_gateway.wire.jwa import ALGORITHMS
-from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
+from trio_ws_gateway.wire.jwt_shape import looks_like_jwt, unverified_part
 
-LEEWAY_SECONDS = 30  # as JWT_LEEWAY_SECONDS has it: two clocks never agree
+LEEWAY_SECONDS = Settings().jwt_leeway_seconds  # of a gateway that has the default: two clocks never agree
 LAST_TIME = 253402300799  # the end of the year 9999; JSON has greater numbers, and ones that are none
-UNITS = ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second"))
 
 
 def claims_of(token: str) -> Mapping[str, Any] | None:
     """The claims, ``None`` where they cannot be read."""
-    return _part(token, 1)
+    return unverified_part(token, 1)
 
 
 def subject_of(token: str | None) -> str | None:
@@ -34,7 +33,7 @@ def faults(token: str, now: float) -> Iterator[str]:
     if token[:7].lower() == "bearer ":
         yield "The token begins with `Bearer `: give it without that word."
         return
-    header, claims = _part(token, 0), _part(token, 1)
+    header, claims = unverified_part(token, 0), unverified_part(token, 1)
     if not looks_like_jwt(token) or header is None or claims is None:
         parts = token.count(".") + 1
         yield f"The token is no JWT that can be read: {_why_none(token, parts)}."
@@ -46,7 +45,7 @@ def faults(token: str, now: float) -> Iterator[str]:
     expires_at, valid_from, issued_at = (_time(claims, name) for name in ("exp", "nbf", "iat"))
     if expires_at is None:
         yield "The token has no time of expiry (`exp`), which the gateway requires."
-    elif expires_at <= now:
+    elif expires_at + LEEWAY_SECONDS <= now:  # before that the gateway has forgiven it
         yield f"This token expired {span(now - expires_at)} ago: get a new one."
     if valid_from is not None and valid_from > now + LEEWAY_SECONDS:
         yield f"This token is not valid for another {span(valid_from - now)} (`nbf`): compare the clocks."
@@ -56,31 +55,15 @@ def faults(token: str, now: float) -> Iterator[str]:
 
 def description(token: str, now: float) -> str | None:
     """One sentence for comparing with what a gateway expects; ``None`` where nothing can be read."""
-    claims, header = claims_of(token), _part(token, 0)
+    claims, header = claims_of(token), unverified_part(token, 0)
     if claims is None or header is None:
         return None
     expires_at = _time(claims, "exp")
-    left = f", {span(expires_at - now)} left" if expires_at is not None and expires_at > now else ""
+    left = ""
+    if expires_at is not None:
+        left = f", {span(expires_at - now)} left" if expires_at > now else f", {span(now - expires_at)} over"
     said = ", ".join(f"{name} {_shown(claims.get(name))}" for name in ("iss", "aud", "sub"))
     return f"The token says: {said}, alg {_shown(header.get('alg'))}, kid {_shown(header.get('kid'))}{left}."
-
-
-def span(seconds: float) -> str:
-    """``3 minutes``; the biggest unit that is there, and never 0."""
-    for size, unit in UNITS:
-        if seconds >= size:
-            count = int(seconds // size)
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return "less than a second"
-
-
-def _part(token: str, number: int) -> Mapping[str, Any] | None:
-    parts = token.split(".")
-    try:
-        decoded = json.loads(urlsafe_b64decode(parts[number] + "=" * (-len(parts[number]) % 4)))
-    except (IndexError, ValueError, binascii.Error, RecursionError):
-        return None
-    return decoded if isinstance(decoded, dict) else None
 
 
 def _time(claims: Mapping[str, Any], name: str) -> float | None:

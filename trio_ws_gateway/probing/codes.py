@@ -82,8 +82,15 @@ def close_words(code: int) -> str:
 
 def connack_words(level: int, code: int) -> str:
     """``0x05, not authorised``, by the version's own table."""
+    if is_of_mqtt_3(level, code):
+        return f"0x{code:02x}, in MQTT 3.1.1: {CONNACK_CODES[code]}"
     table = REASON_CODES if level == 5 else CONNACK_CODES
     return f"0x{code:02x}, {table.get(code, 'no standard code')}"
+
+
+def is_of_mqtt_3(level: int, code: int) -> bool:
+    """Whether a CONNACK's code answers MQTT 5 in the words of MQTT 3.1.1, as a broker does that knows no other."""
+    return level == 5 and 0 < code < 0x80 and code in CONNACK_CODES
 
 
 def reason_words(code: int) -> str:

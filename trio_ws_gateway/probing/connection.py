@@ -13,11 +13,11 @@ from typing import Any
 import trio
 
 from trio_ws_gateway.config.values import bracketed
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import before_101
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.course import Course
 from trio_ws_gateway.probing.doorway import Stream
-from trio_ws_gateway.probing.refusal import Failed
+from trio_ws_gateway.probing.refusal import Failed, timed_out
 
 Found = tuple[int, tuple[Any, ...]]  # family, and socket address: IP address, port, and more in IPv6
 
@@ -39,11 +39,11 @@ async def _resolved(attempt: Attempt, course: Course) -> list[Found]:
     try:
         with trio.fail_after(attempt.timeout_seconds):
             found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except socket.gaierror as error:
-        raise Failed(refusal.unresolved(attempt, error.strerror or str(error))) from None
+    except (OSError, UnicodeError) as error:
+        raise Failed(before_101.unresolved(attempt, error)) from None
     except trio.TooSlowError:
         look_at = "The name server of this machine does not answer."
-        raise Failed(refusal.timed_out(attempt, "The name was not resolved", look_at)) from None
+        raise Failed(timed_out(attempt, "The name was not resolved", look_at)) from None
     addresses: list[Found] = list(dict.fromkeys((int(family), address) for family, _, _, _, address in found))
     if any(address[0] != host for _, address in addresses):
         course.passed(", ".join(str(address[0]) for _, address in addresses))
@@ -68,7 +68,7 @@ async def _transport(attempt: Attempt, addresses: list[Found], course: Course) -
             return trio.SocketStream(sock)
         sock.close()
         tried.append((where, error))
-    raise Failed(refusal.unreachable(attempt, tried))
+    raise Failed(before_101.unreachable(attempt, tried))
 
 
 async def _secured(
@@ -80,10 +80,10 @@ async def _secured(
         with trio.fail_after(attempt.timeout_seconds):
             await stream.do_handshake()
     except trio.BrokenResourceError as error:
-        raise Failed(refusal.tls_failed(attempt, error.__cause__)) from None
+        raise Failed(before_101.tls_failed(attempt, error.__cause__)) from None
     except trio.TooSlowError:
         look_at = "The port may not speak TLS: try ws:// in place of wss://."
-        raise Failed(refusal.timed_out(attempt, "The server said nothing of TLS", look_at)) from None
+        raise Failed(timed_out(attempt, "The server said nothing of TLS", look_at)) from None
     version = getattr(stream, "version", lambda: "")()
     course.passed(version + ("" if attempt.verifies else ", the certificate was not checked"))
     return stream

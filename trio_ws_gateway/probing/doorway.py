@@ -11,7 +11,7 @@ import ssl
 import trio
 from attrs import define, field
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import before_101
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.refusal import Failed
 from trio_ws_gateway.wire.handshake import Offer, check_upstream_answer
@@ -58,19 +58,19 @@ class Doorway(trio.abc.Stream):
         heard = bytearray()
         while (end := head_end(heard)) is None:
             if not heard.startswith(HTTP[: len(heard)]) or len(heard) > HEAD_LIMIT:
-                raise Failed(refusal.not_http(self.attempt, bytes(heard)))
+                raise Failed(before_101.not_http(self.attempt, bytes(heard)))
             heard += await self._more(heard)
         try:
             response = parse_response(heard[:end])
         except BadUpstream:
-            raise Failed(refusal.not_http(self.attempt, bytes(heard))) from None
+            raise Failed(before_101.not_http(self.attempt, bytes(heard))) from None
         if response.status != 101:
             body = await self._body(response, heard[end:])
-            raise Failed(refusal.http_refused(self.attempt, response, body, self.now))
+            raise Failed(before_101.http_refused(self.attempt, response, body, self.now))
         try:
             check_upstream_answer(response, self._key or "", Offer(subprotocols=self.attempt.subprotocols))
         except BadUpstream as error:
-            raise Failed(refusal.bad_upgrade(self.attempt, error.detail)) from None
+            raise Failed(before_101.bad_upgrade(self.attempt, error.detail)) from None
         return heard
 
     async def _more(self, heard: bytearray) -> bytes:
@@ -78,10 +78,10 @@ class Doorway(trio.abc.Stream):
             data = await self.stream.receive_some(HEAD_LIMIT)
         except trio.BrokenResourceError as error:
             if isinstance(error.__cause__, ssl.SSLError):
-                raise Failed(refusal.tls_failed(self.attempt, error.__cause__)) from None
-            raise Failed(refusal.ended_unanswered(self.attempt, bytes(heard), reset=True)) from None
+                raise Failed(before_101.tls_failed(self.attempt, error.__cause__)) from None
+            raise Failed(before_101.ended_unanswered(self.attempt, bytes(heard), reset=True)) from None
         if not data:
-            raise Failed(refusal.ended_unanswered(self.attempt, bytes(heard), reset=False))
+            raise Failed(before_101.ended_unanswered(self.attempt, bytes(heard), reset=False))
         return bytes(data)
 
     async def _body(self, response: Response, heard: bytearray) -> bytes:

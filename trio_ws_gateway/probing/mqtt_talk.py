@@ -8,58 +8,67 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import trio
-from attrs import define, field
+from attrs import define, evolve, field
 
-from trio_ws_gateway.probing import packets, refusal
+from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.probing import after_101, packets
 from trio_ws_gateway.probing.attempt import Mqtt
 from trio_ws_gateway.probing.codes import connack_words
+from trio_ws_gateway.probing.open_socket import OpenSocket
 from trio_ws_gateway.probing.packets import REFUSAL, Kind, Packet, PacketReader
-from trio_ws_gateway.probing.refusal import Failed
-from trio_ws_gateway.probing.talk import Line
+from trio_ws_gateway.probing.refusal import Failed, timed_out
 from trio_ws_gateway.wire.mqtt import disconnect
 from trio_ws_gateway.wire.mqtt_fields import MqttError
 
 LAST_PACKET_ID = 0xFFFF
+NO_CONNACK = (
+    "The broker took the WebSocket and did not answer the CONNECT: is UPSTREAM_WS_URL a broker's WebSocket listener?"
+)
 SILENCE = "The broker, or the gateway before it, is silent: is UPSTREAM_WS_URL the WebSocket listener of a broker?"
 
 
 @define
 class MqttTalk:
-    line: Line
+    socket: OpenSocket
     mqtt: Mqtt
     _reader: PacketReader = field(init=False)
     _waiting: deque[Packet] = field(factory=deque, init=False)
     _packet_id: int = field(default=0, init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._reader = PacketReader(self.line.attempt.most_message_bytes)
+        self._reader = PacketReader(self.socket.attempt.most_message_bytes)
 
     async def begin(self) -> None:
         with self._step("CONNACK", "The CONNECT was not answered"):
-            await self.line.say(self.line.attempt.connect(self.mqtt).to_bytes(), "while the CONNECT was sent")
-            packet = await self._next("before the CONNACK")
+            await self.socket.say(self.socket.attempt.connect(self.mqtt).to_bytes(), "while the CONNECT was sent")
+            try:
+                packet = await self._next("before the CONNACK")
+            except Failed as failed:
+                if Cause.IDLE in failed.refusal.causes:
+                    raise Failed(evolve(failed.refusal, look_at=(NO_CONNACK,))) from None
+                raise
             if packet.kind != Kind.CONNACK:
                 raise MqttError(f"{packet.name} in place of a CONNACK")
             code = packets.connack_code(packet)
         if code:
-            closing = await self.line.last_words()
-            raise Failed(refusal.connack_refused(self.line.attempt, self.mqtt, code, closing, self.line.now()))
-        self.line.course.passed(connack_words(self.mqtt.level, code))
-        if self.line.attempt.count:
+            closing = await self.socket.last_words()
+            raise Failed(after_101.connack_refused(self.socket.attempt, self.mqtt, code, closing, self.socket.now()))
+        self.socket.course.passed(connack_words(self.mqtt.level, code))
+        if self.socket.attempt.count:
             await self._subscribe()
 
     async def round_trip(self, number: int) -> float:
         """At QoS 1 the broker acknowledges it too, and hears that it came back."""
-        attempt, level = self.line.attempt, self.mqtt.level
+        attempt, level = self.socket.attempt, self.mqtt.level
         message = attempt.message(number)
         packet_id = self._next_id() if self.mqtt.qos else None
         unacknowledged = {packet_id} - {None}
         seconds: float | None = None
         others = 0
-        self.line.course.begins(f"message {number}")
+        self.socket.course.begins(f"message {number}")
         began_at = trio.current_time()
         with trio.move_on_after(attempt.timeout_seconds), self._understood():
-            await self.line.say(
+            await self.socket.say(
                 packets.publish(level, self.mqtt.topic, message, packet_id), f"while message {number} was sent"
             )
             while seconds is None or unacknowledged:
@@ -67,12 +76,12 @@ class MqttTalk:
                 if packet.kind == Kind.PUBACK:
                     acknowledged, code = packets.puback_code(packet)
                     if code >= REFUSAL:
-                        raise Failed(refusal.not_permitted(self.mqtt, "PUBLISH", code))
+                        raise Failed(after_101.not_permitted(self.mqtt, "PUBLISH", code))
                     unacknowledged.discard(acknowledged)
                 elif packet.kind == Kind.PUBLISH:
                     published = packets.published(level, packet)
                     if published.packet_id is not None:
-                        await self.line.say(packets.puback(published.packet_id), "while a PUBACK was sent")
+                        await self.socket.say(packets.puback(published.packet_id), "while a PUBACK was sent")
                     if (published.topic, published.payload) == (self.mqtt.topic, message):
                         seconds = trio.current_time() - began_at
                     else:
@@ -80,16 +89,16 @@ class MqttTalk:
             return seconds
         if seconds is not None:
             look_at = "It came back all the same: the broker's log says more."
-            raise Failed(refusal.timed_out(attempt, f"Message {number} was not acknowledged", look_at))
-        raise Failed(refusal.nothing_came_back(attempt, number, others))
+            raise Failed(timed_out(attempt, f"Message {number} was not acknowledged", look_at))
+        raise Failed(after_101.nothing_came_back(attempt, number, others))
 
     async def end(self) -> None:
-        await self.line.say(disconnect(self.mqtt.level), "while the DISCONNECT was sent")
+        await self.socket.say(disconnect(self.mqtt.level), "while the DISCONNECT was sent")
 
     async def _subscribe(self) -> None:
         packet_id = self._next_id()
         with self._step("SUBACK", "The SUBSCRIBE was not answered"):
-            await self.line.say(
+            await self.socket.say(
                 packets.subscribe(self.mqtt.level, packet_id, self.mqtt.topic, self.mqtt.qos),
                 "while the SUBSCRIBE was sent",
             )
@@ -99,21 +108,21 @@ class MqttTalk:
             if answered != packet_id:
                 raise MqttError("a SUBACK for another SUBSCRIBE")
         if code >= REFUSAL:
-            raise Failed(refusal.not_permitted(self.mqtt, "SUBSCRIBE", code))
-        self.line.course.passed(f"QoS {code}, {self.mqtt.topic}")
+            raise Failed(after_101.not_permitted(self.mqtt, "SUBSCRIBE", code))
+        self.socket.course.passed(f"QoS {code}, {self.mqtt.topic}")
 
     async def _next(self, meanwhile: str) -> Packet:
         """The next packet that does not end the session."""
         while not self._waiting:
-            message = await self.line.hear(meanwhile)
+            message = await self.socket.hear(meanwhile)
             if isinstance(message, str):
                 raise MqttError("a text message")
             self._waiting.extend(self._reader.feed(message))
         packet = self._waiting.popleft()
         if packet.kind == Kind.DISCONNECT:
             code = packets.disconnect_code(packet)
-            closing = await self.line.last_words()
-            raise Failed(refusal.mqtt_ended(self.line.attempt, code, closing, self.line.now()))
+            closing = await self.socket.last_words()
+            raise Failed(after_101.mqtt_ended(self.socket.attempt, code, closing, self.socket.now()))
         return packet
 
     def _next_id(self) -> int:
@@ -122,16 +131,16 @@ class MqttTalk:
 
     @contextmanager
     def _step(self, name: str, silence: str) -> Iterator[None]:
-        self.line.course.begins(name)
+        self.socket.course.begins(name)
         try:
-            with trio.fail_after(self.line.attempt.timeout_seconds), self._understood():
+            with trio.fail_after(self.socket.attempt.timeout_seconds), self._understood():
                 yield
         except trio.TooSlowError:
-            raise Failed(refusal.timed_out(self.line.attempt, silence, SILENCE)) from None
+            raise Failed(timed_out(self.socket.attempt, silence, SILENCE)) from None
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
         try:
             yield
         except MqttError as error:
-            raise Failed(refusal.not_mqtt(self.line.attempt, str(error))) from None
+            raise Failed(after_101.not_mqtt(self.socket.attempt, str(error))) from None

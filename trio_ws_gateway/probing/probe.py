@@ -13,36 +13,41 @@ import trio
 import trio_websocket
 import wsproto.utilities
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.groups import leaves
+from trio_ws_gateway.probing import before_101
+from trio_ws_gateway.probing.after_101 import BROKEN_OFF
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.codes import close_words
 from trio_ws_gateway.probing.connection import connected
 from trio_ws_gateway.probing.course import Course
 from trio_ws_gateway.probing.doorway import Doorway, Stream
 from trio_ws_gateway.probing.mqtt_talk import MqttTalk
+from trio_ws_gateway.probing.open_socket import OpenSocket
+from trio_ws_gateway.probing.quoting import said
 from trio_ws_gateway.probing.raw_talk import RawTalk
-from trio_ws_gateway.probing.refusal import BROKEN_OFF, Failed
-from trio_ws_gateway.probing.talk import Line
+from trio_ws_gateway.probing.refusal import Failed, timed_out
 
 
 async def probe(attempt: Attempt, course: Course, *, now: Callable[[], float]) -> None:
     """Try it, and write down its ``course``. ``now``: the clock on the wall, by which tokens expire."""
     try:
-        async with connected(attempt, course) as stream, _upgraded(attempt, stream, course, now) as line:
-            talk = MqttTalk(line, attempt.mqtt) if attempt.mqtt is not None else RawTalk(line)
+        async with connected(attempt, course) as stream, _upgraded(attempt, stream, course, now) as socket:
+            talk = MqttTalk(socket, attempt.mqtt) if attempt.mqtt is not None else RawTalk(socket)
             await talk.begin()
             for number in range(1, attempt.count + 1):
                 if number > 1:
-                    await line.rest(attempt.interval_seconds)
+                    await socket.rest(attempt.interval_seconds)
                 course.round_trips.append(await talk.round_trip(number))
             await talk.end()
-            await _leave(line)
+            await _leave(socket)
     except Failed as failed:
         course.refusal = failed.refusal
 
 
 @asynccontextmanager
-async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Callable[[], float]) -> AsyncIterator[Line]:
+async def _upgraded(
+    attempt: Attempt, stream: Stream, course: Course, now: Callable[[], float]
+) -> AsyncIterator[OpenSocket]:
     """A WebSocket for the length of the block. Raises ``Failed``, and never in a group."""
     failures: list[Failed] = []
     course.begins("WebSocket upgraded")
@@ -61,14 +66,14 @@ async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Calla
                 )
             if patience.cancelled_caught:
                 look_at = "Something listens there and is silent: is it a WebSocket server, and does it live?"
-                raise Failed(refusal.timed_out(attempt, "The server did not answer the request", look_at))
+                raise Failed(timed_out(attempt, "The server did not answer the request", look_at))
             course.passed(_agreed(connection, attempt))
-            yield Line(connection, attempt, course, now)
+            yield OpenSocket(connection, attempt, course, now)
             nursery.cancel_scope.cancel()
     except* Failed as group:
-        failures += [each for each in group.exceptions if isinstance(each, Failed)]
+        failures += leaves(group)
     except* (h11.ProtocolError, wsproto.utilities.ProtocolError):
-        failures.append(Failed(refusal.bad_upgrade(attempt, "has headers that a WebSocket library does not take")))
+        failures.append(Failed(before_101.bad_upgrade(attempt, "has headers that a WebSocket library does not take")))
     if failures:
         raise failures[0]
 
@@ -76,19 +81,19 @@ async def _upgraded(attempt: Attempt, stream: Stream, course: Course, now: Calla
 def _agreed(connection: trio_websocket.WebSocketConnection, attempt: Attempt) -> str:
     subprotocol = connection.subprotocol
     if subprotocol is not None:
-        return f"101, subprotocol {refusal.said(subprotocol, attempt)}"
+        return f"101, subprotocol {said(subprotocol, attempt)}"
     return "101, no subprotocol" + (", where a browser would give up" if attempt.subprotocols else "")
 
 
-async def _leave(line: Line) -> None:
+async def _leave(socket: OpenSocket) -> None:
     """Close, and hear the other side's Close."""
-    line.course.begins("closed")
-    connection = line.connection
-    with trio.move_on_after(line.attempt.timeout_seconds) as patience:
+    socket.course.begins("closed")
+    connection = socket.connection
+    with trio.move_on_after(socket.attempt.timeout_seconds) as patience:
         await connection.aclose()
     if patience.cancelled_caught:
-        line.course.notes.append(f"The server did not answer the Close in {line.attempt.timeout_seconds:g} s.")
-        line.course.unfinished = ""  # the session has worked all the same
+        socket.course.notes.append(f"The server did not answer the Close in {socket.attempt.timeout_seconds:g} s.")
+        socket.course.unfinished = ""  # the session has worked all the same
         return
     code = connection.closed.code if connection.closed is not None else BROKEN_OFF
-    line.course.passed(close_words(code))
+    socket.course.passed(close_words(code))

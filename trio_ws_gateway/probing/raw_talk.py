@@ -3,42 +3,42 @@
 import trio
 from attrs import frozen
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import after_101
 from trio_ws_gateway.probing.attempt import Carry
+from trio_ws_gateway.probing.open_socket import OpenSocket
 from trio_ws_gateway.probing.refusal import Failed
-from trio_ws_gateway.probing.talk import Line
 
 LATE_NOTE = "The first round trip holds the verdict on the token too, and the dial of the upstream."
 
 
 @frozen
 class RawTalk:
-    line: Line
+    socket: OpenSocket
 
     async def begin(self) -> None:
-        attempt = self.line.attempt
+        attempt = self.socket.attempt
         if attempt.token is not None and attempt.carry is Carry.FIRST_MESSAGE:
-            self.line.course.begins("token sent")
-            await self.line.say(attempt.token, "before the token was sent")
-            self.line.course.passed("as the first message")
+            self.socket.course.begins("token sent")
+            await self.socket.say(attempt.token, "before the token was sent")
+            self.socket.course.passed("as the first message")
             if attempt.count:
-                self.line.course.notes.append(LATE_NOTE)
+                self.socket.course.notes.append(LATE_NOTE)
 
     async def round_trip(self, number: int) -> float:
         """An upstream may put words around what it echoes, and say other things in between."""
-        attempt = self.line.attempt
+        attempt = self.socket.attempt
         message = attempt.message(number)
         others = 0
-        self.line.course.begins(f"message {number}")
+        self.socket.course.begins(f"message {number}")
         began_at = trio.current_time()
         with trio.move_on_after(attempt.timeout_seconds):
-            await self.line.say(message.decode(), f"while message {number} was sent")
+            await self.socket.say(message.decode(), f"while message {number} was sent")
             while True:
-                heard = await self.line.hear(f"before message {number} came back")
+                heard = await self.socket.hear(f"before message {number} came back")
                 if message in (heard.encode() if isinstance(heard, str) else heard):
                     return trio.current_time() - began_at
                 others += 1
-        raise Failed(refusal.nothing_came_back(attempt, number, others))
+        raise Failed(after_101.nothing_came_back(attempt, number, others))
 
     async def end(self) -> None:
         """There is nothing to be said but the Close."""

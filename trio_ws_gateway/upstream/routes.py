@@ -14,6 +14,7 @@ import trio
 from attrs import evolve, frozen
 
 from trio_ws_gateway.causes import Cause, Refused
+from trio_ws_gateway.config.settings import upstream_setting
 from trio_ws_gateway.config.values import WebSocketUrl
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.protocols.base import Greeting
@@ -118,7 +119,7 @@ class Routes:
         """Raises ``Refused(UPSTREAM_UNAVAILABLE)`` where none is configured."""
         route = self._routes.get(protocol)
         if route is None:
-            raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"UPSTREAM_{protocol.upper()}_URL is not set")
+            raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"{upstream_setting(protocol)} is not set")
         return route
 
     def is_healthy(self, protocol: str) -> None:

@@ -142,7 +142,7 @@ def check_upstream_answer(response: Response, key: str, offer: Offer) -> Accepte
     if headers.tokens("upgrade") != ("websocket",) or "upgrade" not in headers.tokens("connection"):
         raise bad("does not upgrade to WebSocket")
     if headers.all("sec-websocket-accept") != (accept_key(key),):
-        raise bad("has not read the key")
+        raise bad("has a wrong Sec-WebSocket-Accept")
     named = headers.all("sec-websocket-protocol")
     if named and (len(named) > 1 or named[0] not in offer.subprotocols):
         raise bad("answers with another subprotocol than one that was offered")

@@ -3,7 +3,7 @@
 import pytest
 
 from trio_ws_gateway.config.values import Address
-from trio_ws_gateway.demo.invitation import Places, addresses, commands
+from trio_ws_gateway.demo.try_it import Places, addresses, commands
 
 PLACES = Places(
     gateway=Address("127.0.0.1", 8080),

@@ -6,8 +6,8 @@ import pytest
 import trio
 
 from tests.house import House, house
-from trio_ws_gateway.demo.cast import Mint, play, scenes
 from trio_ws_gateway.demo.clients import Answer
+from trio_ws_gateway.demo.scenes import Mint, play, scenes
 from trio_ws_gateway.issuer.keys import SigningKey
 from trio_ws_gateway.issuer.minting import claims_of
 

@@ -10,7 +10,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TextIO
 
 import httpx
@@ -20,14 +19,16 @@ from attrs import define, field, frozen
 from trio_ws_gateway.config.values import Address
 from trio_ws_gateway.demo.backends import serve_echo, serve_plain_mqtt
 from trio_ws_gateway.demo.broker import StartBroker
-from trio_ws_gateway.demo.cast import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
+from trio_ws_gateway.demo.children import kept_directory
 from trio_ws_gateway.demo.clients import Ended
 from trio_ws_gateway.demo.gateway import DRAIN_SECONDS, Gateway, LogLine, gateway
-from trio_ws_gateway.demo.invitation import Places, addresses, commands
-from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Line, Screen
-from trio_ws_gateway.demo.visits import visit
+from trio_ws_gateway.demo.log_lines import visit
+from trio_ws_gateway.demo.scenes import AUDIENCE, CLIENT_ID_PREFIX, Mint, Scene, play, scenes
+from trio_ws_gateway.demo.screen import LET_IN, REFUSED, WRONG, Screen, ScreenRow
+from trio_ws_gateway.demo.try_it import Places, addresses, commands
 from trio_ws_gateway.issuer import server
 from trio_ws_gateway.issuer.keys import SigningKey
+from trio_ws_gateway.output import output_of
 from trio_ws_gateway.probing.figures import duration
 
 LOOPBACK = "127.0.0.1"
@@ -53,14 +54,19 @@ async def run(wanted: Wanted, output: TextIO) -> bool:
     Raises ``ChildFailed``, in a group, where something does not start or ends too soon.
     """
     with (
-        TemporaryDirectory(prefix="trio-ws-gateway-demo-") as directory,
+        kept_directory("trio-ws-gateway-demo-") as directory,
         trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals,
     ):
         async with trio.open_nursery() as nursery:
-            demo = Demo(wanted, nursery.cancel_scope)
+            demo = Demo(wanted)
             nursery.start_soon(demo.end_on, signals)
-            with Screen(output, demo.end) as screen:
-                await demo.run(screen, Path(directory))
+            if (written := output_of(output)) is not None:
+                written.when_lost(demo.end)  # nobody sees it any more
+            with Screen(output) as screen:
+                with demo.everything:
+                    await demo.run(screen, directory)
+                if demo.everything.cancelled_caught:
+                    screen.say("Ended before all had started. Nothing is left running.")
             nursery.cancel_scope.cancel()
     return demo.went_well
 
@@ -70,10 +76,11 @@ class Demo:
     """``went_well``: no scene so far had another answer than it should, and the gateway no other end."""
 
     _wanted: Wanted
-    _everything: trio.CancelScope
+    everything: trio.CancelScope = field(factory=trio.CancelScope, init=False)
     _sessions: trio.CancelScope = field(factory=trio.CancelScope)
     _is_open: bool = False
     _unseen: int = 0  # ends of sessions that the gateway still has to log and that were on the screen before
+    _played: list[ScreenRow] = field(factory=list)
     went_well: bool = True
 
     async def end_on(self, signals: AsyncIterator[int]) -> None:
@@ -83,7 +90,7 @@ class Demo:
     def end(self) -> None:
         """With sessions there is a drain to be seen; before that, nothing is worth waiting for."""
         self.went_well &= not self._wanted.once  # the scenes were to be played to their end
-        (self._sessions if self._is_open else self._everything).cancel()
+        (self._sessions if self._is_open else self.everything).cancel()
 
     async def run(self, screen: Screen, directory: Path) -> None:
         """Start everything, and end it when ``end`` is called or, with the scenes all that is wanted, after them."""
@@ -137,6 +144,10 @@ class Demo:
         screen.say(f"\n{addresses(places)}")
         screen.say("\nTry it from another terminal; Ctrl-C here ends it all.\n", "bold")
         screen.invite(commands(places, good=mint.good(VISITOR), expired=mint.expired(VISITOR)) + "\n")
+        if screen.is_terminal:  # what was shown before has left the screen by now
+            screen.head()
+            for row in self._played:
+                screen.show(row)
 
     async def _play(self, stage: list[Scene], screen: Screen) -> None:
         screen.head()
@@ -148,7 +159,9 @@ class Demo:
             self.went_well &= as_due
             verdict = (LET_IN if answer.echoed else REFUSED) if as_due else WRONG
             said = str(answer) if as_due else f"{answer} (due: {scene.due})"
-            screen.show(_line(scene, verdict, scene.tries, said, trio.current_time() - began_at))
+            row = _row(scene, verdict, scene.tries, said, trio.current_time() - began_at)
+            self._played.append(row)
+            screen.show(row)
 
 
 async def _talk(scene: Scene, screen: Screen) -> None:
@@ -162,15 +175,17 @@ async def _talk(scene: Scene, screen: Screen) -> None:
                     took = trio.current_time() - began_at
                     screen.keep(scene.who, f"{scene.protocol}: message {count} came back in {duration(took)}")
                     if not screen.is_terminal and count % PLAIN_EVERY == 0:
-                        screen.show(_line(scene, LET_IN, f"message {count}", "echoed", took))
+                        screen.show(_row(scene, LET_IN, f"message {count}", "echoed", took))
                     await trio.sleep(PAUSE_SECONDS)
         except Ended as ended:
             screen.keep(scene.who, f"{scene.protocol}: {ended.answer}")
         await trio.sleep(PAUSE_SECONDS)
 
 
-def _line(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> Line:
-    return Line(verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds)
+def _row(scene: Scene, verdict: str, tried: str, answer: str, seconds: float) -> ScreenRow:
+    return ScreenRow(
+        verdict=verdict, who=scene.who, protocol=scene.protocol, tried=tried, answer=answer, seconds=seconds
+    )
 
 
 async def _count(running: Gateway, screen: Screen) -> None:
@@ -180,10 +195,9 @@ async def _count(running: Gateway, screen: Screen) -> None:
             counts = await running.counts()
         except httpx.HTTPError:
             return  # it drains
-        screen.keep(
-            "gateway",
-            f"{counts['ws_active_sessions']:.0f} sessions now, {counts['ws_auth_failures_total']:.0f} tokens refused",
-        )
+        now, refused = (counts.get(name) for name in ("ws_active_sessions", "ws_auth_failures_total"))
+        if now is not None and refused is not None:  # half a page comes of a gateway that dies
+            screen.keep("gateway", f"{now:.0f} sessions now, {refused:.0f} tokens refused")
         await trio.sleep(PAUSE_SECONDS)
 
 

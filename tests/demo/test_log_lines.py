@@ -1,7 +1,7 @@
 """`visit` tells people what the gateway logs of a session."""
 
-from trio_ws_gateway.demo.screen import OVER, REFUSED, Line
-from trio_ws_gateway.demo.visits import visit
+from trio_ws_gateway.demo.log_lines import visit
+from trio_ws_gateway.demo.screen import OVER, REFUSED, ScreenRow
 
 ENDED = {
     "event": "session ended",
@@ -20,7 +20,7 @@ REFUSAL = {"event": "refused", "cause": "invalid_token", "detail": "expired", "c
 
 def test_ended() -> None:
     """A session that was one: whose, how much was said, why it ended, how long it was."""
-    assert visit(ENDED) == Line(
+    assert visit(ENDED) == ScreenRow(
         verdict=OVER,
         who="alice",
         protocol="mqtt",
@@ -32,7 +32,7 @@ def test_ended() -> None:
 
 def test_refused() -> None:
     """Of whoever was refused little may be known."""
-    assert visit(REFUSAL) == Line(
+    assert visit(REFUSAL) == ScreenRow(
         verdict=REFUSED, who="somebody", protocol="", tried="", answer="invalid token: expired", seconds=0.002
     )
 

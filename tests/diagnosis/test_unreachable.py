@@ -7,23 +7,12 @@ import ssl
 
 import pytest
 
-from trio_ws_gateway.checking.unreachable import Reason, is_loopback, reason_of, refused, words_for
+from tests.diagnosis.failures import certificate_error, tls_error
+from trio_ws_gateway.diagnosis.unreachable import Reason, is_loopback, reason_of, refused, words_for
 
 
 def os_error(number: int) -> OSError:
     return OSError(number, os.strerror(number))
-
-
-def tls_error(reason: str) -> ssl.SSLError:
-    error = ssl.SSLError(1, f"[SSL: {reason}] something")
-    error.reason = reason
-    return error
-
-
-def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
-    error = ssl.SSLCertVerificationError(1, "certificate verify failed")
-    error.verify_code, error.verify_message = code, message
-    return error
 
 
 @pytest.mark.parametrize(
@@ -53,6 +42,11 @@ def certificate_error(code: int, message: str) -> ssl.SSLCertVerificationError:
             certificate_error(62, "Hostname mismatch, ... 'broker'."),
             Reason.WRONG_NAME,
             "its certificate is for other names than broker (Hostname mismatch, ... 'broker')",
+        ),
+        (
+            certificate_error(26, "unsuitable certificate purpose"),
+            Reason.BAD_CERTIFICATE,
+            "its certificate will not do (unsuitable certificate purpose)",
         ),
         (certificate_error(10, "x"), Reason.EXPIRED, "its certificate has expired"),
         (certificate_error(9, "x"), Reason.NOT_YET_VALID, "its certificate is not valid yet"),

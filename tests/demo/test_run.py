@@ -7,13 +7,18 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGKILL, SIGTERM, Signals
+from typing import cast
 from urllib.request import urlopen
 
+import httpx
 import pytest
 
 from tests.demo.outside import COMMAND, Demo
 from tests.servers.debian import ensure
 from tests.servers.gateway import inherited_environment
+from trio_ws_gateway.demo import run
+from trio_ws_gateway.demo.gateway import Gateway
+from trio_ws_gateway.demo.screen import Screen
 
 SCENES = [
     "let in robot-7 mqtt a good token, as password CONNACK 0x00, accepted; echoed",
@@ -39,7 +44,7 @@ def shown(output: str) -> list[str]:
 
 @pytest.mark.parametrize("broker", ["amqtt", pytest.param("mosquitto", marks=pytest.mark.integration)])
 def test_once(tmp_path: Path, broker: str) -> None:
-    """Every scene goes as it should with either broker, and nothing is left behind."""
+    """Every scene goes as it should with either broker, past a proxy that is of no use, and nothing is left behind."""
     if broker == "mosquitto":
         ensure("mosquitto", "mosquitto")
     with Demo.running(tmp_path, "--once", "--broker", broker) as demo:
@@ -61,22 +66,8 @@ def test_mosquitto_does_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert shown(demo.output) == SCENES
 
 
-@pytest.mark.parametrize("signal", [SIGINT, SIGTERM, SIGHUP])
-def test_end(tmp_path: Path, signal: Signals) -> None:
-    """A signal drains the gateway under its sessions, ends everything, and that is no failure."""
-    with Demo.running(tmp_path, "--broker", "amqtt") as demo:
-        demo.wait_for(INVITATION)
-        assert len(demo.children()) == 2  # broker and gateway
-        assert demo.end(signal) == 0
-        assert shown(demo.output)[: len(SCENES)] == SCENES
-        assert "The gateway drains" in demo.output
-        assert "It ended with status 0." in demo.output
-        assert "Traceback" not in demo.output
-        assert demo.left_behind() == []
-
-
-def test_talk(tmp_path: Path) -> None:
-    """Two clients stay, and the gateway tells them to go when it drains."""
+def test_end(tmp_path: Path) -> None:
+    """Two clients stay until a signal drains the gateway under their sessions, and nothing is left behind."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
         demo.wait_for(INVITATION)
         gateway = re.search("gateway  ws://([0-9.:]+)/ws", demo.output)
@@ -87,19 +78,26 @@ def test_talk(tmp_path: Path) -> None:
                 return float(counts.read().split(b"\nws_active_sessions ")[1].split()[0])
 
         demo.process.wait_until(lambda: sessions() == 2, "talking in two sessions")
+        assert len(demo.children()) == 3  # broker, gateway, and who ends them if the demo cannot
         assert demo.end(SIGTERM) == 0
+        assert shown(demo.output)[: len(SCENES)] == SCENES
         over = [line for line in shown(demo.output) if line.startswith("over")]
         assert {line.split()[1] for line in over} == {"robot-7", "camera-2"}
         assert all(line.endswith("draining") for line in over)
+        assert "The gateway drains" in demo.output
+        assert "It ended with status 0." in demo.output
+        assert "Traceback" not in demo.output
+        assert demo.left_behind() == []
 
 
-@pytest.mark.parametrize("text", ["issuer", "backend", "let in"])
-def test_end_at_once(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(("text", "signal"), [("issuer", SIGHUP), ("let in", SIGINT)])
+def test_end_at_once(tmp_path: Path, text: str, signal: Signals) -> None:
     """It can be ended while it still starts, and while the scenes are played."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
         demo.wait_for(text)
-        assert demo.end(SIGINT) == 0
+        assert demo.end(signal) == 0
         assert "Traceback" not in demo.output
+        assert re.search("Ended before all had started|Nothing is left running", demo.output)
         assert demo.left_behind() == []
 
 
@@ -121,7 +119,7 @@ def test_taken_port(tmp_path: Path) -> None:
             assert f"ws://127.0.0.1:{port}/" not in demo.output
 
 
-@pytest.mark.parametrize(("part", "name"), [("trio_ws_gateway serve", "the gateway"), ("amqtt", "amqtt")])
+@pytest.mark.parametrize(("part", "name"), [("trio_ws_gateway serve", "the gateway"), ("amqtt.scripts", "amqtt")])
 def test_child_dies(tmp_path: Path, part: str, name: str) -> None:
     """Whoever dies is named, with its last lines; then the demo ends, with everything else."""
     with Demo.running(tmp_path, "--broker", "amqtt") as demo:
@@ -149,6 +147,26 @@ def test_nobody_reads(tmp_path: Path) -> None:
         assert demo.stderr is not None
         assert (demo.stderr.read(), demo.wait(COMMANDS_SECONDS)) == (b"", 0)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_half_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a gateway counts is shown where it says so, and passed over where it does not, until it has gone."""
+    pages: list[dict[str, float]] = [{}, {"ws_active_sessions": 2.0, "ws_auth_failures_total": 1.0}]
+    kept = []
+
+    class Running:
+        async def counts(self) -> dict[str, float]:
+            if not pages:
+                raise httpx.ConnectError("gone")
+            return pages.pop(0)
+
+    class Shown:
+        def keep(self, name: str, text: str) -> None:
+            kept.append((name, text))
+
+    monkeypatch.setattr(run, "PAUSE_SECONDS", 0)
+    await run._count(cast("Gateway", Running()), cast("Screen", Shown()))
+    assert kept == [("gateway", "2 sessions now, 1 tokens refused")]
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ class Reason(Enum):
     OLD_TLS = auto()
     WANTS_CERTIFICATE = auto()
     UNTRUSTED = auto()
+    BAD_CERTIFICATE = auto()
     WRONG_NAME = auto()
     EXPIRED = auto()
     NOT_YET_VALID = auto()
@@ -31,8 +32,8 @@ class Reason(Enum):
 
 
 TLS_REASONS = frozenset(
-    {Reason.NOT_TLS, Reason.OLD_TLS, Reason.WANTS_CERTIFICATE, Reason.UNTRUSTED, Reason.WRONG_NAME}
-    | {Reason.EXPIRED, Reason.NOT_YET_VALID}
+    {Reason.NOT_TLS, Reason.OLD_TLS, Reason.WANTS_CERTIFICATE, Reason.UNTRUSTED, Reason.BAD_CERTIFICATE}
+    | {Reason.WRONG_NAME, Reason.EXPIRED, Reason.NOT_YET_VALID}
 )
 """What goes wrong when the other side has been reached."""
 
@@ -48,6 +49,7 @@ WORDS = {
     Reason.OLD_TLS: "no version or cipher of TLS in common",
     Reason.WANTS_CERTIFICATE: "it wants a certificate of ours",
     Reason.UNTRUSTED: "its certificate is of no authority that is trusted here",
+    Reason.BAD_CERTIFICATE: "its certificate will not do",
     Reason.WRONG_NAME: "its certificate is for other names than {host}",
     Reason.EXPIRED: "its certificate has expired",
     Reason.NOT_YET_VALID: "its certificate is not valid yet",
@@ -60,8 +62,9 @@ ADVICE = {
     Reason.NO_WAY: "Look at addresses and routes: the network or the machine is not there.",
     Reason.NOT_ALLOWED: "Look at the firewall, the network policy or the sandbox that this runs in.",
     Reason.CUT: "Something there accepts and hangs up: a proxy without a backend, or an address that is not let in.",
-    Reason.OLD_TLS: "The gateway speaks TLS 1.2 and 1.3; the other side needs one of them.",
-    Reason.WANTS_CERTIFICATE: "The gateway has none to show: let it in without, or put a proxy in between.",
+    Reason.OLD_TLS: "Here TLS 1.2 and 1.3 are spoken; the other side needs one of them.",
+    Reason.WANTS_CERTIFICATE: "There is none to show here: let it be without, or put a proxy in between.",
+    Reason.BAD_CERTIFICATE: "It needs another: for servers, of a strong key and hash, of an authority that may sign.",
     Reason.WRONG_NAME: "Use the name that is in the certificate, or get one for this name.",
     Reason.EXPIRED: "Renew the certificate there, and see whether this machine's clock is right.",
     Reason.NOT_YET_VALID: "See whether this machine's clock is right.",
@@ -79,7 +82,14 @@ _BY_ERRNO = {
     errno.ECONNRESET: Reason.CUT,
     errno.EPIPE: Reason.CUT,
 }
-_BY_VERIFY_CODE = {9: Reason.NOT_YET_VALID, 10: Reason.EXPIRED, 62: Reason.WRONG_NAME, 64: Reason.WRONG_NAME}
+_BY_VERIFY_CODE = {  # X509_V_ERR_* of OpenSSL; the rest are about the certificate, not about whom one trusts
+    **dict.fromkeys((2, 18, 19, 20, 21), Reason.UNTRUSTED),
+    9: Reason.NOT_YET_VALID,
+    10: Reason.EXPIRED,
+    62: Reason.WRONG_NAME,
+    64: Reason.WRONG_NAME,
+}
+_WITH_DETAIL = (Reason.UNTRUSTED, Reason.BAD_CERTIFICATE, Reason.WRONG_NAME)
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE", "PACKET_LENGTH", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST")
 _OLD_TLS = ("PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "HANDSHAKE_FAILURE", "NO_PROTOCOLS", "INSUFFICIENT_SECURITY")
 _WANTS_CERTIFICATE = ("CERTIFICATE_REQUIRED", "BAD_CERTIFICATE", "CERTIFICATE_UNKNOWN")
@@ -104,11 +114,16 @@ def reason_of(error: BaseException) -> Reason:
     return reasons[0] if reasons else Reason.OTHER
 
 
+def in_tls(error: BaseException | None) -> BaseException:
+    """The error that ended a TLS handshake, of which to ask the above. Whoever hangs up there speaks no TLS."""
+    return ssl.SSLEOFError() if error is None or reason_of(error) is Reason.CUT else error
+
+
 def words_for(error: BaseException, host: str, port: int | None) -> str:
     """Half a sentence without a full stop."""
     reason = reason_of(error)
     words = WORDS[reason].format(host=host, port=port)
-    if reason is Reason.UNTRUSTED or reason is Reason.WRONG_NAME:
+    if reason in _WITH_DETAIL:
         said = next(each for each in _beneath(error) if isinstance(each, ssl.SSLCertVerificationError))
         return f"{words} ({said.verify_message.rstrip('.')})"
     if reason is Reason.OTHER:
@@ -122,7 +137,7 @@ def _own(error: BaseException) -> Reason:
         case socket.gaierror():
             return Reason.NO_RESOLVER if error.errno == socket.EAI_AGAIN else Reason.NO_SUCH_NAME
         case ssl.SSLCertVerificationError():
-            return _BY_VERIFY_CODE.get(error.verify_code, Reason.UNTRUSTED)
+            return _BY_VERIFY_CODE.get(error.verify_code, Reason.BAD_CERTIFICATE)
         case ssl.SSLEOFError() | ssl.SSLZeroReturnError():
             return Reason.NOT_TLS
         case ssl.SSLError():

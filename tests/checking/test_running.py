@@ -5,7 +5,7 @@ import trio
 from trio.testing import MockClock
 
 from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted, worst
-from trio_ws_gateway.checking.probing import Check, run, until
+from trio_ws_gateway.checking.running import Check, run, until
 
 GOOD = Finding("good", Status.OK, "it is")
 
@@ -55,4 +55,4 @@ def test_worst() -> None:
 def test_quoted() -> None:
     """What others say is shown short, and cannot steer a terminal."""
     assert quoted("a\x1b[2Jé") == r"'a\x1b[2J\xe9'"
-    assert quoted("x" * 500, 10) == "'xxxxxxxxx..."
+    assert quoted("x" * 500, 10) == "'xxxxxxxxx...'"

@@ -80,6 +80,7 @@ client.loop_forever()
 END
 
 # wscat (needs Node), the token in a header. Without -x you type yourself.
+# Paste this one and the next alone: it would read what comes after it.
 npx --yes wscat -c {places.ws} -x hello \\
   -H "Authorization: Bearer $TOKEN"
 

@@ -1,36 +1,23 @@
 """What both kinds of session share: messages with a deadline, and an end that is told in words."""
 
 from collections.abc import Callable
-from typing import Protocol
 
 import trio
 import trio_websocket
 from attrs import frozen
 
-from trio_ws_gateway.probing import refusal
+from trio_ws_gateway.probing import after_101
+from trio_ws_gateway.probing.after_101 import BROKEN_OFF
 from trio_ws_gateway.probing.attempt import Attempt
 from trio_ws_gateway.probing.course import Course
-from trio_ws_gateway.probing.refusal import BROKEN_OFF, Failed
+from trio_ws_gateway.probing.refusal import Failed
 
 LAST_WORDS_SECONDS = 1.0
 TOO_BIG = "Exceeded maximum message size: {} bytes"  # what trio-websocket says where it was us who closed
 
 
-class Talk(Protocol):
-    """A session that is open. Everything here raises ``Failed``."""
-
-    async def begin(self) -> None:
-        """Whatever must be said before messages pass."""
-
-    async def round_trip(self, number: int) -> float:
-        """Send the message of that number; the seconds until it came back."""
-
-    async def end(self) -> None:
-        """Say goodbye, in the protocol's own words."""
-
-
 @frozen
-class Line:
+class OpenSocket:
     """An open WebSocket. Nothing here has a deadline, except where it says so."""
 
     connection: trio_websocket.WebSocketConnection
@@ -70,8 +57,8 @@ class Line:
     def ended(self, closed: trio_websocket.ConnectionClosed, meanwhile: str) -> Failed:
         code, reason = _code_and_reason(closed)
         if (code, reason) == (1009, TOO_BIG.format(self.attempt.most_message_bytes)):
-            return Failed(refusal.too_big(self.attempt))
-        return Failed(refusal.closed(self.attempt, code, reason, self.now(), meanwhile=meanwhile))
+            return Failed(after_101.too_big(self.attempt))
+        return Failed(after_101.closed(self.attempt, code, reason, self.now(), meanwhile=meanwhile))
 
 
 def _code_and_reason(closed: trio_websocket.ConnectionClosed) -> tuple[int, str]:

@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from trio_ws_gateway.demo.screen import OVER, REFUSED, Line
+from trio_ws_gateway.demo.screen import OVER, REFUSED, ScreenRow
 
 EVENTS = {"refused": REFUSED, "session ended": OVER}
 
 
-def visit(line: Mapping[str, Any]) -> Line | None:
+def visit(line: Mapping[str, Any]) -> ScreenRow | None:
     """``None`` where the line is about something else than the end of a session."""
     verdict = EVENTS.get(line["event"])
     if verdict is None:
@@ -16,7 +16,7 @@ def visit(line: Mapping[str, Any]) -> Line | None:
     cause = str(line["cause"]).replace("_", " ")
     client_id = line.get("client_id")
     counts = f"sent {line.get('messages_from_client')} messages, got {line.get('messages_from_upstream')}"
-    return Line(
+    return ScreenRow(
         verdict=verdict,
         who=str(line.get("sub") or client_id or "somebody"),
         protocol=str(line.get("protocol", "")),
