@@ -28,6 +28,7 @@ SPECIFIED = {
 class Direction:
     messages: int = 0
     bytes_read: int = 0
+    bytes_held: int = 0
 
 
 @define(eq=False)
@@ -129,9 +130,12 @@ def test_traffic_of_live_and_ended_sessions() -> None:
     lasting.to_upstream.messages, lasting.to_upstream.bytes_read = 2, 200
     passing.to_upstream.messages, passing.to_upstream.bytes_read = 3, 300
     passing.to_client.messages, passing.to_client.bytes_read = 4, 400
+    lasting.to_upstream.bytes_held, passing.to_client.bytes_held = 5, 6
+    assert samples(metrics, "ws_held_bytes") == {("client_to_upstream",): 5, ("upstream_to_client",): 6}
     counted = {("client_to_upstream", "mqtt"): 5, ("upstream_to_client", "mqtt"): 4}
     assert samples(metrics, "ws_messages_total") == counted
     metrics.traffic.end(passing)
+    assert samples(metrics, "ws_held_bytes") == {("client_to_upstream",): 5, ("upstream_to_client",): 0}
     assert samples(metrics, "ws_messages_total") == counted
     lasting.to_upstream.messages += 1
     assert samples(metrics, "ws_messages_total")["client_to_upstream", "mqtt"] == 6

@@ -48,6 +48,7 @@ LABELS = {
 
 MESSAGES = Row("ws_messages_total", "counter", "Messages relayed.", ("direction", "protocol"))
 BYTES = Row("ws_bytes_total", "counter", "Bytes relayed, frame headers included.", ("direction", "protocol"))
+HELD = Row("ws_held_bytes", "gauge", "Bytes that wait for a peer that does not read, or for tokens.", ("direction",))
 KEYS_AGE = Row("ws_jwks_age_seconds", "gauge", "Seconds since the key set was fetched; not there while there is none.")
 
 
@@ -58,6 +59,8 @@ class Direction(Protocol):
     def messages(self) -> int: ...
     @property
     def bytes_read(self) -> int: ...
+    @property
+    def bytes_held(self) -> int: ...
 
 
 class BothDirections(Protocol):
@@ -89,7 +92,7 @@ class IdentityLabels:
 
 
 class Traffic(Collector):
-    """Messages and bytes of all sessions: those that ended, and at scrape time those that live."""
+    """Messages and bytes of all sessions: those that ended, and at scrape time those that live, and what they hold."""
 
     def __init__(self) -> None:
         self._messages: Tally[tuple[str, str]] = Tally()
@@ -112,6 +115,10 @@ class Traffic(Collector):
             for labels, count in tally.items():
                 family.add_metric(labels, count)
             yield family
+        held = GaugeMetricFamily(HELD.name, HELD.sentence, labels=HELD.labels)
+        held.add_metric(["client_to_upstream"], sum(session.to_upstream.bytes_held for session in self._live))
+        held.add_metric(["upstream_to_client"], sum(session.to_client.bytes_held for session in self._live))
+        yield held
 
 
 def _add(
@@ -141,7 +148,7 @@ class Metrics:
     def __init__(self, *, max_identities: int) -> None:
         self.registry = CollectorRegistry(auto_describe=True)
         self._identities = IdentityLabels(max_identities)
-        self.table = [MESSAGES, BYTES, KEYS_AGE]
+        self.table = [MESSAGES, BYTES, HELD, KEYS_AGE]
 
         def counter(name: str, text: str, *labels: str) -> Counter:
             self.table.append(Row(name, "counter", text, labels))

@@ -145,6 +145,11 @@ class Pump:
         return self.intake.bytes
 
     @property
+    def bytes_held(self) -> int:
+        """Read, and not sent yet: the target takes no more, or the budget is spent."""
+        return len(self.outlet.held) + (0 if self.intake.ahead is None else len(self.intake.ahead))
+
+    @property
     def messages(self) -> int:
         return self.scanner.messages
 
