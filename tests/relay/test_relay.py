@@ -375,7 +375,7 @@ class TestEnding:
 
     async def test_client_takes_nothing(self) -> None:
         """A client that takes nothing for the write timeout is cut; its upstream hears 1001."""
-        terms = evolve(TERMS, write_timeout_seconds=0.2)
+        terms = evolve(TERMS, write_timeout_seconds=0.2, close_timeout_seconds=10)
         async with relaying(terms) as ends:
             await ends.upstream.send(build_frame(BINARY, bytes(30_000_000), masked=False))
             assert await ends.upstream.hear_close() == (1001, "")

@@ -105,7 +105,7 @@ def dialler(
         timeout_seconds=timeout_seconds,
         retry_max=retry_max,
         retry_interval_seconds=retry_interval_seconds,
-        configure=leg.configure,
+        configure=partial(leg.configure, user_timeout_seconds=30),
         jitter=jitter,
     )
 
