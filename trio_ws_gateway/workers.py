@@ -123,7 +123,11 @@ class Group:
         deaths = 0
         while not self._ending.is_set():
             began_at = trio.current_time()
-            status = await self._live(number)
+            status: int | str = ""
+            try:
+                status = await self._live(number)
+            except* OSError as errors:  # processes, memory or descriptors have run out; the other workers are well
+                status = f"not started: {errors.exceptions[0]}"
             self._accepting.discard(number)
             self._counted_by_the_dead = scrape.summed(
                 [self._counted_by_the_dead, scrape.counts_of(self._counted.pop(number, []))]
@@ -131,7 +135,7 @@ class Group:
             if self._ending.is_set():
                 return
             if not self._all_accepted.is_set():
-                raise DidNotStart(f"worker {number} ended with status {status} before it accepted anything")
+                raise DidNotStart(f"worker {number} ended before it accepted anything (status: {status})")
             self._metrics.worker_restarts.inc()
             deaths = deaths + 1 if trio.current_time() - began_at < LIVED_WELL_SECONDS else 1
             pause = pause_seconds(deaths)
@@ -140,11 +144,11 @@ class Group:
                 await self._ending.wait()
 
     async def _live(self, number: int) -> int:
-        """One life of a worker, from its start to its exit status."""
+        """One life of a worker, from its start to its exit status. Raises ``OSError``, in a group or not."""
         ours, theirs = socket.socketpair()
         command = [sys.executable, "-P", "-m", worker.__name__, str(self._listener.fileno()), str(theirs.fileno())]
-        async with trio.open_nursery() as nursery:
-            with theirs:
+        with ours, theirs:  # whatever happens; else the link closes ours
+            async with trio.open_nursery() as nursery:
                 process: trio.Process = await nursery.start(
                     partial(
                         trio.run_process,
@@ -155,16 +159,17 @@ class Group:
                         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                     )
                 )
-            self._workers[number] = process
-            link = self._links[number] = Link(ours, self._answers(number), self._log.bind(worker=number))
-            nursery.start_soon(link.run)
-            if self._ending.is_set():  # the order came while it was started
-                process.terminate()
-            try:
-                status = await process.wait()
-            finally:
-                del self._workers[number], self._links[number]
-            nursery.cancel_scope.cancel()
+                theirs.close()
+                self._workers[number] = process
+                link = self._links[number] = Link(ours, self._answers(number), self._log.bind(worker=number))
+                nursery.start_soon(link.run)
+                if self._ending.is_set():  # the order came while it was started
+                    process.terminate()
+                try:
+                    status = await process.wait()
+                finally:
+                    del self._workers[number], self._links[number]
+                nursery.cancel_scope.cancel()
         return status
 
     def _answers(self, number: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Several processes on one port, as they are seen from outside: they serve, die, are replaced, and drain together."""
 
 import os
+import resource
 import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -98,6 +99,24 @@ async def test_worker_that_dies(tmp_path: Path) -> None:
         assert (await there.house.samples())["ws_connections_total"] == count
         async with sessions_in_both(there):
             pass
+
+
+async def test_replacement_that_cannot_start(tmp_path: Path) -> None:
+    """Where no descriptor is left to start a replacement with, the others go on, and it is tried again."""
+    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there) as held:
+        (victim, _), (_, kept) = held.items()
+        soft, hard = resource.prlimit(there.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(there.pid, resource.RLIMIT_NOFILE, (0, hard))
+        os.kill(victim, signal.SIGKILL)
+        line = await there.log_line("worker ended", 2)
+        assert line["status"] == "not started: [Errno 24] Too many open files"
+        assert line["pause"] == 1
+        for sides in kept:
+            await say(sides)
+        resource.prlimit(there.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        with trio.fail_after(DEADLINE_SECONDS):
+            while len(children(there)) < 2:
+                await trio.sleep(POLL_SECONDS)
 
 
 async def test_worker_that_is_stuck(tmp_path: Path) -> None:
