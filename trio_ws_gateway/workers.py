@@ -191,6 +191,9 @@ class Group:
 
     async def _count(self, number: int, link: Link) -> None:
         try:
-            self._counted[number] = await link.ask(worker.METRICS, seconds=COUNTING_SECONDS)
+            taken = await link.ask(worker.METRICS, seconds=COUNTING_SECONDS)
         except NoAnswer:
             self._log.warning("not counted", worker=number)
+        else:
+            if self._links.get(number) is link:  # else it has died since, and is counted with the dead
+                self._counted[number] = taken
