@@ -10,7 +10,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 import trio
@@ -20,6 +20,7 @@ from tests.oidc_provider import OidcProvider
 from tests.tcp import Peer
 from trio_ws_gateway import gateway, leg, logs
 from trio_ws_gateway.config.loading import load
+from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.wire.frames import BINARY
 from trio_ws_gateway.wire.handshake import accept_key
 from trio_ws_gateway.wire.http import Request, Response, build_head, parse_request, parse_response
@@ -218,8 +219,14 @@ class House:
         return line
 
 
+class Serve(Protocol):
+    async def __call__(
+        self, settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
+    ) -> None: ...
+
+
 @asynccontextmanager
-async def house(**settings: str) -> AsyncIterator[House]:
+async def house(serve: Serve = gateway.serve, /, **settings: str) -> AsyncIterator[House]:
     """A running gateway with these settings on top of short time-outs; ready, unless they name another provider."""
     output = io.StringIO()
     logs.configure(format="json", level="debug", file=output)
@@ -240,7 +247,7 @@ async def house(**settings: str) -> AsyncIterator[House]:
             **settings,
         }
         scope = trio.CancelScope()
-        port = await nursery.start(_serve, scope, environment)
+        port = await nursery.start(_serve, serve, scope, environment)
         running = House(provider, upstream, port, scope, output)
         with trio.fail_after(10):
             while "JWKS_URL" not in settings and (await running.get("/readyz"))[1].strip() != b"ready":
@@ -250,7 +257,10 @@ async def house(**settings: str) -> AsyncIterator[House]:
 
 
 async def _serve(
-    scope: trio.CancelScope, environment: dict[str, str], task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED
+    serve: Serve,
+    scope: trio.CancelScope,
+    environment: dict[str, str],
+    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
 ) -> None:
     with scope:
-        await gateway.serve(load(environment).settings, structlog.get_logger(), task_status=task_status)
+        await serve(load(environment).settings, structlog.get_logger(), task_status=task_status)

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.farewell import http_answer
-from trio_ws_gateway.scrape import CONTENT_TYPE
+from trio_ws_gateway.scrape import CONTENT_TYPE, Incomplete
 from trio_ws_gateway.wire.http import Request
 
 TEXT = "text/plain; charset=utf-8"
@@ -18,7 +18,10 @@ TEXT = "text/plain; charset=utf-8"
 
 @frozen(kw_only=True)
 class PlainHttp:
-    """``unready``: why no new session would be taken now; empty where one would. ``metrics``: their exposition."""
+    """``unready``: why no new session would be taken now; empty where one would. ``metrics``: their exposition.
+
+    That may raise ``Incomplete``.
+    """
 
     metrics: Callable[[], Awaitable[bytes]]
     unready: Callable[[], str]
@@ -37,4 +40,7 @@ class PlainHttp:
                 if why := self.unready():
                     return http_answer(503, TEXT, f"not ready: {why}\n".encode(), head_only=head_only)
                 return http_answer(200, TEXT, b"ready\n", head_only=head_only)
-        return http_answer(200, CONTENT_TYPE, await self.metrics(), head_only=head_only)
+        try:
+            return http_answer(200, CONTENT_TYPE, await self.metrics(), head_only=head_only)
+        except Incomplete:
+            return http_answer(503, TEXT, b"the other workers' metrics are not known now\n", head_only=head_only)

@@ -22,6 +22,10 @@ COUNTING_GAUGES = {"ws_active_sessions", "ws_handshakes", "ws_sessions_limit"}
 COUNTS = {"counter", "histogram"}
 
 
+class Incomplete(Exception):
+    """What the others of a group have counted is not known now: part of a sum would look like counters set back."""
+
+
 def snapshot(registry: CollectorRegistry) -> Snapshot:
     """What the registry holds now."""
     return [

@@ -68,7 +68,8 @@ async def work(
         try:
             others = await link.ask(OTHERS_METRICS, own, seconds=ANSWER_SECONDS)
         except NoAnswer:
-            others = []
+            log.warning("metrics incomplete")
+            raise scrape.Incomplete from None
         return scrape.text(scrape.summed([own, *others]))
 
     link = Link(linked, {METRICS: snapshot, CUT: cut}, log)
