@@ -63,10 +63,18 @@ async def serve(settings: Settings, log: structlog.typing.FilteringBoundLogger) 
 class Group:
     """The workers that live, by number, and what the dead have counted."""
 
-    def __init__(self, settings: Settings, listener: socket.socket, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        listener: socket.socket,
+        log: structlog.typing.FilteringBoundLogger,
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+    ) -> None:
         self._settings = settings
         self._listener = listener
         self._log = log
+        self._grace_seconds = grace_seconds
         self._size = as_asked(settings.workers)
         self._metrics = Metrics(max_identities=0)
         self._workers: dict[int, trio.Process] = {}
@@ -100,11 +108,13 @@ class Group:
                 if order is Order.DRAIN:
                     for process in self._workers.values():
                         process.terminate()
-                    nursery.start_soon(self._kill_after, self._settings.graceful_drain_timeout_seconds + GRACE_SECONDS)
+                    nursery.start_soon(
+                        self._kill_after, self._settings.graceful_drain_timeout_seconds + self._grace_seconds
+                    )
                 else:
                     for link in self._links.values():
                         link.tell(worker.CUT)
-                    nursery.start_soon(self._kill_after, GRACE_SECONDS)
+                    nursery.start_soon(self._kill_after, self._grace_seconds)
 
     async def _kill_after(self, seconds: float) -> None:
         await trio.sleep(seconds)

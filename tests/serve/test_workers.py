@@ -8,15 +8,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
+import structlog
 import trio
 
-from tests.house import House
+from tests.house import House, house
 from tests.serve.outside import Outside, outside
 from tests.serve.test_drain import answer_close
 from tests.serve.test_start import refused, talk
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from tests.tcp import Peer
 from trio_ws_gateway import workers
+from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.gateway import Order, listen
 from trio_ws_gateway.wire.frames import TEXT
 
 
@@ -41,17 +44,16 @@ def sockets(pid: int) -> int:
 
 
 @asynccontextmanager
-async def sessions_in_both(there: Outside) -> AsyncIterator[dict[int, list[tuple[Peer, Peer]]]]:
+async def sessions_in_both(home: House, pids: list[int]) -> AsyncIterator[dict[int, list[tuple[Peer, Peer]]]]:
     """Raw sessions, client and upstream of each, by the worker that has them; every worker has some."""
-    before = {pid: sockets(pid) for pid in children(there)}
-    held: dict[int, list[tuple[Peer, Peer]]] = {pid: [] for pid in before}
+    held: dict[int, list[tuple[Peer, Peer]]] = {pid: [] for pid in pids}
     async with AsyncExitStack() as stack:
         with trio.fail_after(DEADLINE_SECONDS):
             while not all(held.values()):
-                known = {pid: sockets(pid) for pid in before}
-                sides = await stack.enter_async_context(there.house.raw())
+                known = {pid: sockets(pid) for pid in pids}
+                sides = await stack.enter_async_context(home.raw())
                 await say(sides)
-                [owner] = [pid for pid in before if sockets(pid) > known[pid]]
+                [owner] = [pid for pid in pids if sockets(pid) > known[pid]]
                 held[owner].append(sides)
         yield held
 
@@ -66,7 +68,7 @@ async def test_all_serve_and_one_answers_for_all(tmp_path: Path) -> None:
     """Every worker takes sessions from the one port, and whichever is asked, ``/metrics`` is the sum over all."""
     async with outside(tmp_path, WORKERS="2") as there:
         assert len(children(there)) == 2
-        async with sessions_in_both(there) as held:
+        async with sessions_in_both(there.house, children(there)) as held:
             count = sum(map(len, held.values()))
             for _ in range(20):
                 samples = await there.house.samples()
@@ -79,7 +81,7 @@ async def test_all_serve_and_one_answers_for_all(tmp_path: Path) -> None:
 
 async def test_worker_that_dies(tmp_path: Path) -> None:
     """A killed worker takes its own sessions with it and no others, is replaced and counted, and its counts stay."""
-    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there) as held:
+    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there.house, children(there)) as held:
         count = sum(map(len, held.values()))
         assert (await there.house.samples())["ws_connections_total"] == count
         (victim, lost), (survivor, kept) = held.items()
@@ -97,13 +99,13 @@ async def test_worker_that_dies(tmp_path: Path) -> None:
         assert survivor in children(there)
         await eventually(there.house, "ws_worker_restarts_total", 1)
         assert (await there.house.samples())["ws_connections_total"] == count
-        async with sessions_in_both(there):
+        async with sessions_in_both(there.house, children(there)):
             pass
 
 
 async def test_replacement_that_cannot_start(tmp_path: Path) -> None:
     """Where no descriptor is left to start a replacement with, the others go on, and it is tried again."""
-    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there) as held:
+    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there.house, children(there)) as held:
         (victim, _), (_, kept) = held.items()
         soft, hard = resource.prlimit(there.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(there.pid, resource.RLIMIT_NOFILE, (0, hard))
@@ -119,27 +121,42 @@ async def test_replacement_that_cannot_start(tmp_path: Path) -> None:
                 await trio.sleep(POLL_SECONDS)
 
 
-async def test_worker_that_is_stuck(tmp_path: Path) -> None:
+async def test_worker_that_is_stuck() -> None:
     """Of a worker that does not answer counts what it said last; others go on, and the drain kills it in the end."""
-    async with outside(tmp_path, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="0.1") as there:
-        async with sessions_in_both(there) as held:
+    give, orders = trio.open_memory_channel[Order](1)
+    groups: list[workers.Group] = []
+
+    async def serve(
+        settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
+    ) -> None:
+        with await listen(settings) as listener:
+            task_status.started(listener.getsockname()[1])
+            groups.append(workers.Group(settings, listener, log, grace_seconds=0.2))
+            await groups[0].run(orders)
+        log.info("stopped")
+
+    async with house(serve, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="0.1") as home:
+        await home.last_line("listening")
+        pids = [process.pid for process in groups[0]._workers.values()]
+        async with sessions_in_both(home, pids) as held:
             count = sum(map(len, held.values()))
-            await there.house.samples()
+            await home.samples()
             stuck, _ = held
             os.kill(stuck, signal.SIGSTOP)
             with trio.fail_after(DEADLINE_SECONDS):
-                while (await there.house.samples())["ws_connections_total"] != count:
+                while (await home.samples())["ws_connections_total"] != count:
                     await trio.sleep(POLL_SECONDS)
-        there.gateway.signal(signal.SIGTERM)
-        assert await there.exit_status() == 0
-        assert (await there.log_line("killed"))["pid"] == stuck
+        give.send_nowait(Order.DRAIN)
+        await home.last_line("stopped")
+        assert [line["pid"] for line in home.lines("killed")] == [stuck]
+        assert not any(map(is_there, pids))
 
 
 @pytest.mark.parametrize("to_all", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_drain(tmp_path: Path, number: signal.Signals, to_all: bool) -> None:
     """A signal to the parent, or as a terminal and systemd do to the whole group, drains every worker; status 0."""
-    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there) as held:
+    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there.house, children(there)) as held:
         if to_all:
             os.killpg(there.pid, number)
         else:
@@ -157,7 +174,7 @@ async def test_second_interrupt(tmp_path: Path) -> None:
     """A second SIGINT to the whole group, as of a terminal, ends all workers at once; status 0."""
     async with (
         outside(tmp_path, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="60") as there,
-        sessions_in_both(there),
+        sessions_in_both(there.house, children(there)),
     ):
         os.killpg(there.pid, signal.SIGINT)
         await there.log_line("draining", 2)
@@ -168,7 +185,7 @@ async def test_second_interrupt(tmp_path: Path) -> None:
 
 async def test_parent_that_is_killed(tmp_path: Path) -> None:
     """Workers whose parent is gone drain, and leave."""
-    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there) as held:
+    async with outside(tmp_path, WORKERS="2") as there, sessions_in_both(there.house, children(there)) as held:
         pids = list(held)
         there.gateway.signal(signal.SIGKILL)
         async with trio.open_nursery() as nursery:
