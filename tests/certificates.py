@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from tests.tcp import tcp_pair
 from trio_ws_gateway import leg
 
 HOUR = datetime.timedelta(hours=1)
@@ -66,6 +67,25 @@ def _alternative(name: str) -> x509.GeneralName:
         return x509.IPAddress(ipaddress.ip_address(name))
     except ValueError:
         return x509.DNSName(name)
+
+
+async def tls_pair(client: ssl.SSLContext, server: ssl.SSLContext, name: str) -> tuple[ssl.SSLSocket, ssl.SSLSocket]:
+    """Both ends of one TLS connection over the loopback, the client's first; something has passed already.
+
+    So it is with every session, whose handshake is over: the client has read the tickets that TLS sends behind its own.
+    """
+    near, far = tcp_pair()
+    async with trio.open_nursery() as nursery:
+        accepted: list[ssl.SSLSocket] = []
+
+        async def accept() -> None:
+            accepted.append(await accept_tls(far, server))
+
+        nursery.start_soon(accept)
+        secure = await leg.start_tls(near, client, name)
+    await leg.send_all(accepted[0], b"!")
+    assert await leg.receive(secure, 1) == b"!"
+    return secure, accepted[0]
 
 
 async def accept_tls(sock: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:

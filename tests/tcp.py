@@ -1,7 +1,9 @@
 """Connected TCP sockets for tests, and a peer that reads and writes frames on one of them."""
 
 import socket
+import ssl
 import struct
+from contextlib import suppress
 from typing import Self
 
 import trio
@@ -46,7 +48,20 @@ class Peer:
         await self.send(close_frame(code, reason, masked=self.masked))
 
     def end_stream(self) -> None:
-        self.sock.shutdown(socket.SHUT_WR)
+        """Say that nothing more comes, in TLS too; what comes can still be heard."""
+        if isinstance(self.sock, ssl.SSLSocket):
+            self._take_what_is_there()  # beside it OpenSSL would not say its last word
+            with suppress(ssl.SSLError):  # the other side is gone without a word, or owes no answer
+                self.sock.unwrap()
+            with suppress(OSError):  # it has answered that word with a reset
+                socket.socket.shutdown(self.sock, socket.SHUT_WR)  # an SSLSocket's own forgets the keys
+        else:
+            self.sock.shutdown(socket.SHUT_WR)
+
+    def _take_what_is_there(self) -> None:
+        with suppress(*leg.WOULD_BLOCK):
+            while data := self.sock.recv(1 << 20):
+                self._heard += data
 
     def reset(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

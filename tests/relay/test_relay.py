@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import math
 import socket
+import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -15,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from trio.testing import wait_all_tasks_blocked
 
+from tests.certificates import Authority, tls_pair
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause
@@ -28,6 +30,7 @@ from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
+from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import (
     BINARY,
     CLOSE,
@@ -63,12 +66,21 @@ class Ends:
 
 
 driven_by_reactor = False
+tls: tuple[ssl.SSLContext, ssl.SSLContext] | None = None  # toward the upstream: the relay's context, the upstream's
 
 
-@pytest.fixture(params=["reactor", "wait_readable"], autouse=True)
+@pytest.fixture(scope="module")
+def tls_contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = Authority(tmp_path_factory.mktemp("authority"))
+    return tls_context(authority.ca_file), authority.server("localhost")
+
+
+@pytest.fixture(params=["reactor", "wait_readable", "tls"], autouse=True)
 def driver(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything here holds whether a reactor drives the pumps or they wait for themselves."""
-    monkeypatch.setattr("tests.relay.test_relay.driven_by_reactor", request.param == "reactor")
+    """All holds whether a reactor drives the pumps or they wait for themselves, and with an upstream behind TLS."""
+    monkeypatch.setattr("tests.relay.test_relay.driven_by_reactor", request.param != "wait_readable")
+    if request.param == "tls":
+        monkeypatch.setattr("tests.relay.test_relay.tls", request.getfixturevalue("tls_contexts"))
 
 
 @asynccontextmanager
@@ -86,7 +98,7 @@ async def relaying(
 ) -> AsyncIterator[Ends]:
     """A running relay. Its sockets are closed when it ends, as a session does it."""
     client_far, client_near = tcp_pair()
-    upstream_far, upstream_near = tcp_pair()
+    upstream_near, upstream_far = tcp_pair() if tls is None else await tls_pair(*tls, "localhost")
     stack = AsyncExitStack()
     reactor = stack.enter_context(Reactor()) if driven_by_reactor else None
     relay = Relay(
