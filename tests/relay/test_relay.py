@@ -49,8 +49,8 @@ TERMS = Terms(
     reactor=None,
     pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf),
     write_timeout_seconds=5,
-    control_timeout_seconds=0.3,
-    close_timeout_seconds=0.3,
+    control_timeout_seconds=0.15,
+    close_timeout_seconds=0.15,
 )
 
 
@@ -387,7 +387,7 @@ class TestEnding:
 
     async def test_client_takes_nothing(self) -> None:
         """A client that takes nothing for the write timeout is cut; its upstream hears 1001."""
-        terms = evolve(TERMS, write_timeout_seconds=0.2, close_timeout_seconds=10)
+        terms = evolve(TERMS, write_timeout_seconds=0.2, close_timeout_seconds=5)  # to hear all of it out
         async with relaying(terms) as ends:
             await ends.upstream.send(build_frame(BINARY, bytes(30_000_000), masked=False))
             assert await ends.upstream.hear_close() == (1001, "")
@@ -624,7 +624,7 @@ class TestBudget:
         """A client that is not read because of its limit is not silent."""
         pace = Pace(ping_seconds=math.inf, idle_seconds=0.2)
         terms = evolve(TERMS, pace=pace)
-        async with relaying(terms, budget=made(messages=Rate(2, 1, pauses=True))) as ends:
+        async with relaying(terms, budget=made(messages=Rate(3, 1, pauses=True))) as ends:
             await ends.client.send(build_frame(TEXT, b"m", masked=True) * 2)
             assert await ends.upstream.hear() == (TEXT, True, b"m")
             async with trio.open_nursery() as nursery:
@@ -1060,11 +1060,11 @@ class TestPings:
 
     async def test_a_long_message_is_data(self) -> None:
         """One message that takes long, in one frame or in many, is data for as long as it flows."""
-        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf, data_idle_seconds=0.4))
+        terms = evolve(TERMS, pace=Pace(ping_seconds=math.inf, idle_seconds=math.inf, data_idle_seconds=0.25))
         async with relaying(terms) as ends:
             await ends.client.send(build_frame(BINARY, bytes(1000), masked=True)[:10])
             for _ in range(4):
-                await trio.sleep(0.15)
+                await trio.sleep(0.08)
                 await ends.client.send(bytes(10))
             assert ends.relay.cause is None
             ends.client.end_stream()
