@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -39,8 +39,13 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-def sockets(pid: int) -> int:
-    return sum(os.readlink(entry).startswith("socket:") for entry in Path(f"/proc/{pid}/fd").iterdir())
+def sockets(pid: int) -> set[str]:
+    """Those that a process has open, by the kernel's names."""
+    names = set()
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since
+            names.add(os.readlink(entry))
+    return {name for name in names if name.startswith("socket:")}
 
 
 @asynccontextmanager
@@ -53,7 +58,7 @@ async def sessions_in_both(home: House, pids: list[int]) -> AsyncIterator[dict[i
                 known = {pid: sockets(pid) for pid in pids}
                 sides = await stack.enter_async_context(home.raw())
                 await say(sides)
-                [owner] = [pid for pid in pids if sockets(pid) > known[pid]]
+                [owner] = [pid for pid in pids if sockets(pid) - known[pid]]
                 held[owner].append(sides)
         yield held
 
