@@ -24,6 +24,14 @@ def test_close_of_the_gateway(cause: Cause) -> None:
     assert cause.row.meaning in found.what
 
 
+@pytest.mark.parametrize("code", [1002, 1007])
+def test_broken_rules(code: int) -> None:
+    """A code that a probe says as well, where it hears what is illegal, is not put into the server's mouth."""
+    found = after_101.closed(RAW, code, "Invalid opcode 0xf", NOW, meanwhile="after the 101")
+    assert found.what.startswith(f"The session ended with {code}")
+    assert "no legal WebSocket" in said_in(found)
+
+
 @pytest.mark.parametrize("level", [3, 5])
 def test_connack_of_gateway_and_broker(level: int) -> None:
     """A CONNACK is the gateway's where a Close of its own follows, and the broker's otherwise."""

@@ -13,6 +13,7 @@ from trio_ws_gateway.probing.quoting import said
 from trio_ws_gateway.probing.refusal import Refusal
 
 USER_CODES: Final = {0x04, 0x05, 0x86, 0x87}  # CONNACK codes about who one is
+BROKEN_RULES: Final = {1002, 1007}  # what a probe says as well, where it hears what is illegal
 BROKEN_OFF: Final = 1006  # as RFC 6455 7.1.5 calls the lack of a Close
 
 
@@ -27,7 +28,12 @@ def closed(attempt: Attempt, code: int, reason: str, now: float, *, meanwhile: s
             causes=causes,
             close_code=code,
         )
-    what = "The connection broke off without a Close" if code == BROKEN_OFF else f"The session was closed with {shown}"
+    if code == BROKEN_OFF:
+        what = "The connection broke off without a Close"
+    elif code in BROKEN_RULES:
+        what = f"The session ended with {shown}"
+    else:
+        what = f"The session was closed with {shown}"
     return Refusal(what=f"{what}, {meanwhile}.", look_at=_on_close(attempt, code, now), close_code=code)
 
 
@@ -140,7 +146,10 @@ def _on_close(attempt: Attempt, code: int, now: float) -> tuple[str, ...]:
         case 1001 | 1012 | 1013:
             return ("The server, or the upstream, goes down or is not ready: try again in a moment.",)
         case 1002 | 1007:
-            return ("One side has broken the WebSocket protocol: the server, or something in between.",)
+            return (
+                "What came is no legal WebSocket: the server, or something in between, has broken the protocol. Or the"
+                " server says so of what it has heard.",
+            )
         case 1003:
             return ("The upstream does not take this kind of message: is it an MQTT broker (--mqtt) or the other way?",)
         case 1005 | 1006:
