@@ -82,6 +82,17 @@ async def serve(
     log.info("stopped")
 
 
+async def to_the_end(serve: Callable[[], Awaitable[None]]) -> None:
+    """Serve, and have the process be ended by nobody else from then on: it is about to, and has last lines to write.
+
+    For whoever owns the process. A group is told to end by its parent and by whoever told all of it, so a signal more
+    than was waited for is nothing unusual.
+    """
+    await serve()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+
+
 async def run(
     settings: Settings,
     log: structlog.typing.FilteringBoundLogger,

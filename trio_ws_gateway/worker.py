@@ -44,7 +44,7 @@ def main() -> None:
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(worker=number)
         gateway.collect_seldom()
         try:
-            trio.run(partial(work, settings, log, listening, linked))
+            trio.run(gateway.to_the_end, partial(work, settings, log, listening, linked))
         except Exception as error:  # a bare traceback on stderr would not have its tokens cut out
             log.critical("crashed", exc_info=error)
             sys.exit(1)

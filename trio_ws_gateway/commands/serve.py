@@ -41,7 +41,7 @@ def _run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None
     if alone:
         gateway.collect_seldom()
     try:
-        trio.run(partial(gateway.serve if alone else workers.serve, settings, log))
+        trio.run(gateway.to_the_end, partial(gateway.serve if alone else workers.serve, settings, log))
     except BadSettings:
         raise
     except workers.DidNotStart as error:
