@@ -66,14 +66,15 @@ def unit(session: nox.Session) -> None:
     """Run the tests that need no server; those that measure time for themselves, behind the others."""
     measured_by_coverage(session)
     run_tests(session, "not integration and not container and not alone", *SIDE_BY_SIDE)
-    run_tests(session, "alone")
+    run_tests(session, "alone and not integration")
 
 
 @nox.session
 def integration(session: nox.Session) -> None:
-    """Run the tests in front of real servers."""
+    """Run the tests in front of real servers; those that measure time for themselves, behind the others."""
     measured_by_coverage(session)
-    run_tests(session, "integration", *SIDE_BY_SIDE)
+    run_tests(session, "integration and not alone", *SIDE_BY_SIDE)
+    run_tests(session, "integration and alone")
 
 
 @nox.session
