@@ -48,6 +48,16 @@ def sockets(pid: int) -> set[str]:
     return {name for name in names if name.startswith("socket:")}
 
 
+def other_end(client: Peer) -> str:
+    """The kernel's name of the socket that a client is connected to."""
+    (_, here), (_, there) = client.sock.getsockname(), client.sock.getpeername()
+    for line in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        _, local, remote, *_, inode = line.split()[:10]
+        if (int(local[-4:], 16), int(remote[-4:], 16)) == (there, here):
+            return f"socket:[{inode}]"
+    raise LookupError(client)
+
+
 @asynccontextmanager
 async def sessions_in_both(home: House, pids: list[int]) -> AsyncIterator[dict[int, list[tuple[Peer, Peer]]]]:
     """Raw sessions, client and upstream of each, by the worker that has them; every worker has some."""
@@ -55,10 +65,9 @@ async def sessions_in_both(home: House, pids: list[int]) -> AsyncIterator[dict[i
     async with AsyncExitStack() as stack:
         with trio.fail_after(DEADLINE_SECONDS):
             while not all(held.values()):
-                known = {pid: sockets(pid) for pid in pids}
                 sides = await stack.enter_async_context(home.raw())
                 await say(sides)
-                [owner] = [pid for pid in pids if sockets(pid) - known[pid]]
+                [owner] = [pid for pid in pids if other_end(sides[0]) in sockets(pid)]
                 held[owner].append(sides)
         yield held
 
