@@ -166,7 +166,7 @@ class Settings:
         "What the system holds of what a peer sends (Linux doubles it); 0: its own, which grows with the traffic.",
     )
     ws_max_fragments: int = setting(
-        "16384", kinds.COUNT, "Frames that one message may come in at most, from either side; 0: no limit."
+        "65536", kinds.COUNT, "Frames that one message may come in at most, from either side; 0: no limit."
     )
     ws_first_message_max_bytes: int = derived(
         "65536, or WS_MAX_MESSAGE_BYTES where that is less",
