@@ -253,7 +253,7 @@ async def test_an_answer_that_comes_soon(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_an_insert_that_stalls() -> None:
-    """A frame of ours that the target does not take whole is finished when it does, and nobody is woken for it."""
+    """A frame of ours that the target does not take whole is finished when it does, before what comes next."""
     with Reactor() as reactor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)

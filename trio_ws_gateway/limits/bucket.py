@@ -14,7 +14,7 @@ class TokenBucket:
         self.rate = rate
         self.capacity = capacity
         self._full_at = self._asked_at = now  # when it was last known to be full, and when it was last asked
-        self._taken = 0  # since then, less what was put back
+        self._taken = 0  # since then
 
     def available(self, now: float) -> int:
         """How many tokens there are."""
