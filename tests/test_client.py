@@ -4,6 +4,7 @@ import contextlib
 import socket
 import struct
 import threading
+from collections.abc import AsyncIterator
 
 import pytest
 import trio
@@ -13,6 +14,7 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.client import READ_BYTES, Client
 from trio_ws_gateway.protocols.opening import CONTROL_FRAMES_MAX, OpeningReader
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.frames import BINARY, CONTINUATION, PING, build_frame
 
 
@@ -79,10 +81,23 @@ async def test_pings_before_the_first_message() -> None:
         leg.close(near)
 
 
-async def test_work_is_cancelled_when_the_client_leaves() -> None:
-    """Work for a client that leaves is cancelled; for one that sends ahead it goes on, and what it sent is kept."""
+@pytest.fixture(params=["reactor", "task"])
+async def reactor(request: pytest.FixtureRequest) -> AsyncIterator[Reactor | None]:
+    """What hears that a client leaves: a reactor that runs, or ``None``, and then it is a task."""
+    if request.param == "task":
+        yield None
+        return
+    with Reactor() as reactor:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reactor.run)
+            yield reactor
+            nursery.cancel_scope.cancel()
+
+
+async def test_work_is_cancelled_when_the_client_leaves(reactor: Reactor | None) -> None:
+    """Work for a client that leaves is cancelled; for one that sends ahead it goes on, and what it sent is not lost."""
     far, near = tcp_pair()
-    client = Client(near)
+    client = Client(near, reactor)
     with Peer(far, masked=True) as peer:
         await peer.send(b"ahead")
 
@@ -91,18 +106,29 @@ async def test_work_is_cancelled_when_the_client_leaves() -> None:
             return "done"
 
         assert await client.unless_it_leaves(work, "at work") == "done"
-        assert client.take_ahead() == b"ahead"
+        assert client.take_ahead() or near.recv(100) == b"ahead"
+        await peer.send(b"behind it is the end")
         peer.end_stream()
-        with pytest.raises(Refused) as refusal:
+        with trio.fail_after(5), pytest.raises(Refused) as refusal:
             await client.unless_it_leaves(trio.sleep_forever, "at work")
         assert (refusal.value.cause, refusal.value.detail) == (Cause.CLIENT_LOST, "at work")
         leg.close(near)
 
 
-async def test_work_that_fails() -> None:
+async def test_a_client_that_has_left_already(reactor: Reactor | None) -> None:
+    """Work is cancelled as well where the client left before it began."""
+    far, near = tcp_pair()
+    leg.close(far)
+    await trio.sleep(0.01)
+    with trio.fail_after(5), pytest.raises(Refused, match="client_lost: at work"):
+        await Client(near, reactor).unless_it_leaves(trio.sleep_forever, "at work")
+    leg.close(near)
+
+
+async def test_work_that_fails(reactor: Reactor | None) -> None:
     """What the work raises comes out as it is, and nobody watches any more: what is sent then is left to others."""
     far, near = tcp_pair()
-    client = Client(near)
+    client = Client(near, reactor)
     with Peer(far, masked=True) as peer:
 
         async def work() -> None:
@@ -116,14 +142,30 @@ async def test_work_that_fails() -> None:
         leg.close(near)
 
 
-async def test_a_reset_is_leaving() -> None:
+async def test_a_reset_is_leaving(reactor: Reactor | None) -> None:
     """A client whose connection is reset has left."""
     far, near = tcp_pair()
     far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     leg.close(far)
-    with pytest.raises(Refused) as refusal:
-        await Client(near).unless_it_leaves(trio.sleep_forever, "at work")
+    with trio.fail_after(5), pytest.raises(Refused) as refusal:
+        await Client(near, reactor).unless_it_leaves(trio.sleep_forever, "at work")
     assert refusal.value.cause is Cause.CLIENT_LOST
+    leg.close(near)
+
+
+async def test_leaving_afterwards(reactor: Reactor | None) -> None:
+    """Who leaves when the work is done ends nothing: whoever takes the connection next finds out."""
+    far, near = tcp_pair()
+    client = Client(near, reactor)
+
+    async def work() -> str:
+        return "done"
+
+    assert await client.unless_it_leaves(work, "at work") == "done"
+    leg.close(far)
+    with trio.move_on_after(0.02) as patience:
+        await trio.sleep_forever()
+    assert patience.cancelled_caught
     leg.close(near)
 
 

@@ -15,6 +15,7 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.opening import Heard, OpeningReader
+from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.wire.http import HEAD_LIMIT, Request, head_end, parse_request
 
 T = TypeVar("T")
@@ -23,10 +24,14 @@ READ_BYTES = 64 * 1024  # also the most that is kept of what was sent ahead
 
 
 class Client:
-    """A connected client. The socket is the caller's to close. What is said to one that is gone raises ``OSError``."""
+    """A connected client. The socket is the caller's to close. What is said to one that is gone raises ``OSError``.
 
-    def __init__(self, sock: socket.socket) -> None:
+    ``reactor``: hears, where there is one, that the client leaves.
+    """
+
+    def __init__(self, sock: socket.socket, reactor: Reactor | None = None) -> None:
         self.sock = sock
+        self._reactor = reactor
         self._ahead = bytearray()
         self._watched = False
 
@@ -90,6 +95,14 @@ class Client:
 
         Whatever ``work`` opens must be somebody's to close before it returns.
         """
+        if self._reactor is None:
+            return await self._unless_a_task_hears_it_leave(work, meanwhile)
+        with trio.CancelScope() as scope, self._reactor.watch(self.sock, scope.cancel):
+            return await work()
+        raise Refused(Cause.CLIENT_LOST, meanwhile)
+
+    async def _unless_a_task_hears_it_leave(self, work: Callable[[], Awaitable[T]], meanwhile: str) -> T:
+        """The same without a reactor: a task reads, and what it reads is kept."""
         results: list[T] = []
         failure: Exception | None = None  # raised behind the nursery, which would wrap it in a group
         self._watched = True

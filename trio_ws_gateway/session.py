@@ -94,7 +94,7 @@ class Session:
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
         is_proxy = self._peer in services.settings.trusted_proxies
         self._visit = services.connections.admit(None if is_proxy else self._peer, trio.current_time())
-        self._client = Client(sock)
+        self._client = Client(sock, services.terms.reactor)
         self._sockets = [sock]  # ours to close
         self._ledger = Ledger(services.metrics, services.log, self._peer)
         self._refusal: Callable[[Refused], bytes] = _http_refusal  # in the words of what the client speaks so far

@@ -236,7 +236,7 @@ class Pump:
     def fileno(self) -> int:
         return self.intake.source.fileno()
 
-    def read_to_the_end(self) -> None:
+    def source_ends(self) -> None:
         self._until_empty = True
 
     def work(self) -> bool:

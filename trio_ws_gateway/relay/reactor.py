@@ -21,7 +21,9 @@ What a Trio core developer would ask:
 """
 
 import select
+import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from time import perf_counter
 from typing import Protocol, Self
@@ -49,8 +51,8 @@ class Pumping(Protocol):
     def fileno(self) -> int:
         """The descriptor of its source."""
 
-    def read_to_the_end(self) -> None:
-        """From now on a short read does not mean that the source is drained."""
+    def source_ends(self) -> None:
+        """From now on a short read does not mean that the source is drained: its end comes behind, or a reset."""
 
     def work(self) -> bool:
         """Do one step, if the owner sleeps; whether there is more to do. Never raises."""
@@ -90,21 +92,31 @@ class Reactor:
         Each one's target is the other's source. Both sockets stay open until ``leave``, which is called whatever
         happens (a context manager would cost every session 2 kB). Raises ``OSError``; then nothing is driven.
         """
-        for reader, writer in ((one, other), (other, one)):
-            fd = reader.fileno()
-            try:
-                self._epoll.register(fd, self._edges)
-            except OSError:
-                self.leave(one, other)
-                raise
-            self._pumps[fd] = (reader, writer)
+        try:
+            self._add(one, other, self._edges)
+            self._add(other, one, self._edges)
+        except OSError:
+            self.leave(one, other)
+            raise
 
-    def leave(self, one: Pumping, other: Pumping) -> None:
+    def _add(self, reader: Pumping, writer: Pumping, edges: int) -> None:
+        fd = reader.fileno()
+        self._epoll.register(fd, edges)
+        self._pumps[fd] = (reader, writer)
+
+    def leave(self, *pumps: Pumping) -> None:
         """Never call them again."""
-        for pump in (one, other):
+        for pump in pumps:
             fd = pump.fileno()
             if self._pumps.pop(fd, None) is not None:
                 self._epoll.unregister(fd)
+
+    def watch(self, sock: socket.socket, leaves: Callable[[], object]) -> "Watch":
+        """Call ``leaves`` when the peer of a socket does, for the length of a block; what it sends stays unread."""
+        return Watch(self, sock, leaves)
+
+    def add_watch(self, watch: "Watch") -> None:
+        self._add(watch, watch, select.EPOLLRDHUP | select.EPOLLET)
 
     async def run(self) -> None:
         while True:
@@ -138,7 +150,7 @@ class Reactor:
             if flags != writable:
                 reader.heard_at = now
                 if flags & ending:
-                    reader.read_to_the_end()
+                    reader.source_ends()
                 if not (reader.queued or reader.outlet.held):
                     reader.queued = True
                     queue.append(reader)
@@ -152,3 +164,32 @@ class Reactor:
                 queue.append(pump)
             if turn % PUMPS_PER_LOOK == 0 and perf_counter() > time_is_up:
                 return
+
+
+class Watch:
+    """A pump that never has anything to do: all it is here for is to hear that its source ends."""
+
+    __slots__ = ("_leaves", "_reactor", "_sock", "heard_at", "outlet", "queued")
+
+    def __init__(self, reactor: Reactor, sock: socket.socket, leaves: Callable[[], object]) -> None:
+        self._reactor = reactor
+        self._sock = sock
+        self._leaves = leaves
+        self.outlet = Outlet(sock, stalls=lambda: None)
+        self.heard_at = 0.0
+        self.queued = True  # for the reactor: so it never will be
+
+    def __enter__(self) -> None:
+        self._reactor.add_watch(self)
+
+    def __exit__(self, *_: object) -> None:
+        self._reactor.leave(self)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def source_ends(self) -> None:
+        self._leaves()
+
+    def work(self) -> bool:
+        return False
