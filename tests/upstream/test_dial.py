@@ -202,20 +202,20 @@ async def test_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("converse", "reason"),
+    ("converse", "seconds", "reason"),
     [
-        (leaves, "closed the connection without an answer"),
-        (says(b"HTTP/1.1 101 Sw"), "no answer in time"),
-        (says(b"HTTP/1.1 101 X\r\n" + b"A: " + b"a" * 2 * HEAD_LIMIT), "an answer without end"),
-        (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), "no HTTP"),
-        (says(b"HTTP/1.1 503 Busy\r\n\r\n"), "answered 503"),
+        (leaves, 5, "closed the connection without an answer"),
+        (says(b"HTTP/1.1 101 Sw"), 0.2, "no answer in time"),
+        (says(b"HTTP/1.1 101 X\r\n" + b"A: " + b"a" * 2 * HEAD_LIMIT), 5, "an answer without end"),
+        (says(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"), 5, "no HTTP"),
+        (says(b"HTTP/1.1 503 Busy\r\n\r\n"), 5, "answered 503"),
     ],
     ids=["leaves", "half an answer", "endless answer", "no HTTP", "503"],
 )
-async def test_answer_that_will_not_do(converse: Converse, reason: str) -> None:
+async def test_answer_that_will_not_do(converse: Converse, seconds: float, reason: str) -> None:
     """Whatever is no acceptable answer is refused with a reason, and the connection is closed."""
     async with server(converse) as upstream:
-        detail = await failure(dialler(timeout_seconds=0.2), f"ws://127.0.0.1:{upstream.port}/")
+        detail = await failure(dialler(timeout_seconds=seconds), f"ws://127.0.0.1:{upstream.port}/")
     assert detail.startswith(f"127.0.0.1:{upstream.port}: ")
     if reason != "no HTTP":
         assert detail.endswith(reason)
