@@ -1,7 +1,7 @@
 """What is run before anything is believed: ``scripts/test`` runs the sessions below in their order.
 
-Every session has an environment of its own, kept from run to run. Both test runs leave their coverage data behind, and
-``coverage`` judges them together. ``nox -s unit -- -k frames`` passes the words after ``--`` on to pytest.
+Every session has an environment of its own, kept from run to run. ``nox -s tests -- -k frames`` passes the words after
+``--`` on to pytest; what is covered is judged where all tests were run.
 """
 
 from pathlib import Path
@@ -12,7 +12,7 @@ nox.needs_version = ">=2026.10.20"
 nox.options.default_venv_backend = "venv"
 nox.options.reuse_venv = "yes"
 nox.options.error_on_missing_interpreters = True
-nox.options.sessions = ["lint", "types", "contract", "build", "unit", "integration", "coverage"]
+nox.options.sessions = ["lint", "types", "contract", "build", "tests"]
 
 # One test process for each processor; `-- -n 0` is one for all.
 SIDE_BY_SIDE = ("--numprocesses=auto", "--maxprocesses=4", "--dist=load")
@@ -62,24 +62,23 @@ def build(session: nox.Session) -> None:
 
 
 @nox.session
-def unit(session: nox.Session) -> None:
-    """Run the tests that need no server; those that measure time for themselves, behind the others."""
-    measured_by_coverage(session)
-    run_tests(session, "not integration and not container and not alone", *SIDE_BY_SIDE)
-    run_tests(session, "alone and not integration")
-
-
-@nox.session
-def integration(session: nox.Session) -> None:
-    """Run the tests in front of real servers; those that measure time for themselves, behind the others."""
-    measured_by_coverage(session)
-    run_tests(session, "integration and not alone", *SIDE_BY_SIDE)
-    run_tests(session, "integration and alone")
+def tests(session: nox.Session) -> None:
+    """Run all tests but those of the container; those that measure time for themselves, behind the others."""
+    session.install("--editable", ".", *group("test"))
+    session.env["COVERAGE_FILE"] = str(Path(".coverage").resolve())  # that of processes in other directories too
+    session.run("coverage", "erase")
+    chosen = session.posargs
+    nothing_is_well = [0, 5] if chosen else [0]  # words that choose tests may choose none of these
+    for marked, options in (("not container and not alone", SIDE_BY_SIDE), ("alone", ())):
+        session.run("coverage", "run", "-m", "pytest", "-m", marked, *options, *chosen, success_codes=nothing_is_well)
+    if not chosen:
+        session.run("coverage", "combine", "--quiet")
+        session.run("coverage", "report")
 
 
 @nox.session
 def reference(session: nox.Session) -> None:
-    """Write the pages of docs/ that come from tables in code; ``unit`` asserts that they are current."""
+    """Write the pages of docs/ that come from tables in code; ``tests`` asserts that they are current."""
     session.install("--editable", ".")
     session.run("python", "-m", "trio_ws_gateway.reference")
 
@@ -124,24 +123,3 @@ def hot(session: nox.Session) -> None:
     """Measure the hot functions one by one. ``nox -s hot -- --fast``"""
     session.install("--editable", ".", *group("bench"))
     session.run("python", "-m", "benchmarks.hot", *session.posargs)
-
-
-@nox.session
-def coverage(session: nox.Session) -> None:
-    """Judge what both test runs covered together."""
-    session.install(*group("coverage"))
-    session.run("coverage", "combine", "--keep", "--quiet")
-    session.run("coverage", "report")
-
-
-def measured_by_coverage(session: nox.Session) -> None:
-    """Install what tests need, and begin a measurement of the session's own."""
-    session.install("--editable", ".", *group("test"))
-    session.env["COVERAGE_FILE"] = str(Path(f".coverage.{session.name}").resolve())
-    session.run("coverage", "erase")
-
-
-def run_tests(session: nox.Session, marked: str, *options: str) -> None:
-    chosen = session.posargs
-    nothing_is_well = [0, 5] if chosen else [0]  # words that choose tests may choose none of these
-    session.run("coverage", "run", "-m", "pytest", "-m", marked, *options, *chosen, success_codes=nothing_is_well)
