@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
-from trio_ws_gateway.config.settings import RATE_LIMITS, Settings, rows
+from trio_ws_gateway.config.rate_limits import RATE_LIMITS
+from trio_ws_gateway.config.settings import Settings, rows
 
 MEANINGLESS = {
     "INGRESS_HOST": "the ingress knows its own name",

@@ -14,25 +14,11 @@ from attrs import field, fields, frozen
 
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.kinds import choice
-from trio_ws_gateway.config.limit_rules import LimitRule, burst_of
+from trio_ws_gateway.config.limit_rules import LimitRule
+from trio_ws_gateway.config.rate_limits import burst, exceeded, per_second
 from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.config.table import Row, derived, setting
 from trio_ws_gateway.config.values import Address, Networks, WebSocketUrl
-
-BEYOND_A_RATE = choice("close", "pause")
-RATE_LIMITS = (
-    "RATE_LIMIT",
-    "RATE_LIMIT_BYTES",
-    "RATE_LIMIT_TO_CLIENT",
-    "RATE_LIMIT_TO_CLIENT_BYTES",
-    "RATE_LIMIT_TOTAL",
-    "RATE_LIMIT_TOTAL_BYTES",
-)
-"""What the limits on rates are called; each is three settings."""
-
-
-def three_seconds_of(per_second: float | None) -> int | None:
-    return None if per_second is None else burst_of(per_second)
 
 
 @frozen(kw_only=True)
@@ -174,100 +160,26 @@ class Settings:
         kinds.POSITIVE_BYTES,
         "The size of the first message at most.",
     )
-    rate_limit_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Messages that an identity may send per second, over all its sessions; unset: no limit.",
+    rate_limit_per_second: float | None = per_second("Messages an identity may send in all its sessions")
+    rate_limit_burst: int | None = burst("RATE_LIMIT")
+    rate_limit_exceeded: str = exceeded("RATE_LIMIT", "close")
+    rate_limit_bytes_per_second: float | None = per_second("Bytes an identity may send in all its sessions")
+    rate_limit_bytes_burst: int | None = burst("RATE_LIMIT_BYTES")
+    rate_limit_bytes_exceeded: str = exceeded("RATE_LIMIT_BYTES", "pause")
+    rate_limit_to_client_per_second: float | None = per_second("Messages an identity may be sent in all its sessions")
+    rate_limit_to_client_burst: int | None = burst("RATE_LIMIT_TO_CLIENT")
+    rate_limit_to_client_exceeded: str = exceeded("RATE_LIMIT_TO_CLIENT", "pause")
+    rate_limit_to_client_bytes_per_second: float | None = per_second(
+        "Bytes an identity may be sent in all its sessions"
     )
-    rate_limit_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_per_second),
-        kinds.POSITIVE_COUNT,
-        "Messages that an identity may send at once.",
-    )
-    rate_limit_exceeded: str = setting(
-        "close", BEYOND_A_RATE, "Beyond RATE_LIMIT_PER_SECOND: `close` the session, or `pause` reading."
-    )
-    rate_limit_bytes_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Bytes that an identity may send per second, over all its sessions; unset: no limit.",
-    )
-    rate_limit_bytes_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_BYTES_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_bytes_per_second),
-        kinds.POSITIVE_COUNT,
-        "Bytes that an identity may send at once.",
-    )
-    rate_limit_bytes_exceeded: str = setting(
-        "pause",
-        BEYOND_A_RATE,
-        "What happens beyond RATE_LIMIT_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
-    )
-    rate_limit_to_client_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Messages that an identity may be sent per second, over all its sessions; unset: no limit.",
-    )
-    rate_limit_to_client_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_TO_CLIENT_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_to_client_per_second),
-        kinds.POSITIVE_COUNT,
-        "Messages that an identity may be sent at once.",
-    )
-    rate_limit_to_client_exceeded: str = setting(
-        "pause",
-        BEYOND_A_RATE,
-        "What happens beyond RATE_LIMIT_TO_CLIENT_PER_SECOND: `close` the session, or `pause` reading.",
-    )
-    rate_limit_to_client_bytes_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Bytes that an identity may be sent per second, over all its sessions; unset: no limit.",
-    )
-    rate_limit_to_client_bytes_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_TO_CLIENT_BYTES_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_to_client_bytes_per_second),
-        kinds.POSITIVE_COUNT,
-        "Bytes that an identity may be sent at once.",
-    )
-    rate_limit_to_client_bytes_exceeded: str = setting(
-        "pause",
-        BEYOND_A_RATE,
-        "What happens beyond RATE_LIMIT_TO_CLIENT_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
-    )
-    rate_limit_total_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Messages that all clients of a process may send together per second; unset: no limit.",
-    )
-    rate_limit_total_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_TOTAL_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_total_per_second),
-        kinds.POSITIVE_COUNT,
-        "Messages that all clients of a process may send together at once.",
-    )
-    rate_limit_total_exceeded: str = setting(
-        "pause",
-        BEYOND_A_RATE,
-        "What happens beyond RATE_LIMIT_TOTAL_PER_SECOND: `close` the session, or `pause` reading.",
-    )
-    rate_limit_total_bytes_per_second: float | None = setting(
-        None,
-        kinds.RATE,
-        "Bytes that all clients of a process may send together per second; unset: no limit.",
-    )
-    rate_limit_total_bytes_burst: int | None = derived(
-        "three seconds' worth of RATE_LIMIT_TOTAL_BYTES_PER_SECOND",
-        lambda settings: three_seconds_of(settings.rate_limit_total_bytes_per_second),
-        kinds.POSITIVE_COUNT,
-        "Bytes that all clients of a process may send together at once.",
-    )
-    rate_limit_total_bytes_exceeded: str = setting(
-        "pause",
-        BEYOND_A_RATE,
-        "What happens beyond RATE_LIMIT_TOTAL_BYTES_PER_SECOND: `close` the session, or `pause` reading.",
-    )
+    rate_limit_to_client_bytes_burst: int | None = burst("RATE_LIMIT_TO_CLIENT_BYTES")
+    rate_limit_to_client_bytes_exceeded: str = exceeded("RATE_LIMIT_TO_CLIENT_BYTES", "pause")
+    rate_limit_total_per_second: float | None = per_second("Messages all clients together may send")
+    rate_limit_total_burst: int | None = burst("RATE_LIMIT_TOTAL")
+    rate_limit_total_exceeded: str = exceeded("RATE_LIMIT_TOTAL", "pause")
+    rate_limit_total_bytes_per_second: float | None = per_second("Bytes all clients together may send")
+    rate_limit_total_bytes_burst: int | None = burst("RATE_LIMIT_TOTAL_BYTES")
+    rate_limit_total_bytes_exceeded: str = exceeded("RATE_LIMIT_TOTAL_BYTES", "pause")
     rate_limit_algorithm: str = setting(
         "token-bucket",
         choice("token-bucket", "fixed-window"),
