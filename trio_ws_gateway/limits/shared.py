@@ -13,7 +13,7 @@ import trio
 from trio_ws_gateway.limits.bucket import TokenBucket
 from trio_ws_gateway.limits.budgets import Purse
 from trio_ws_gateway.limits.leases import Answer, Lease, Memory, lease_size
-from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS
+from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS, Queue
 from trio_ws_gateway.limits.rates import Rate, Spender
 from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
 from trio_ws_gateway.limits.window import FixedWindow
@@ -40,7 +40,7 @@ ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
 class SharedBucket:
     """Made by ``SharedBuckets``."""
 
-    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_rate", "watched")
+    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_queue", "_rate", "watched")
 
     def __init__(self, owner: "SharedBuckets", key: str, rate: Rate, memory: Memory) -> None:
         self._owner = owner
@@ -49,6 +49,7 @@ class SharedBucket:
         self._rate = rate
         self._lease = Lease(size=lease_size(rate.burst), memory=memory)
         self._answer = trio.Event()  # the next one
+        self._queue = Queue()
         self.watched = False  # the owner's mark
 
     def available(self, now: float) -> int:
@@ -79,7 +80,7 @@ class SharedBucket:
     async def pause(self) -> bool:
         """Sleep until there may be tokens, however long that is."""
         if not await self.wait_for_more():
-            await trio.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
+            await self._queue.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
         return True
 
     def is_full(self, now: float) -> bool:
