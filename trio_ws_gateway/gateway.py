@@ -23,7 +23,7 @@ from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms
-from trio_ws_gateway.limits.subjects import Subjects
+from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
@@ -121,7 +121,7 @@ async def run(
     metrics.handshakes.set_function(lambda: connections.handshakes)
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
-    subjects = Subjects(settings.ws_max_sessions_per_subject, link=link, prefix=settings.redis_prefix)
+    subjects = SessionCounts("subject", link=link, prefix=settings.redis_prefix)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)
         services = wiring.services(

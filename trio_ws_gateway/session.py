@@ -25,13 +25,13 @@ from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits import rules
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.connections import Connections
-from trio_ws_gateway.limits.rates import Direction, Spender
-from trio_ws_gateway.limits.subjects import Subjects
+from trio_ws_gateway.limits.rates import Direction, Spender, by_direction
+from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
 from trio_ws_gateway.protocols.opening import OpeningReader
-from trio_ws_gateway.protocols.raw import RawGreeting
+from trio_ws_gateway.protocols.raw import RawAdapter, RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
 from trio_ws_gateway.relay.relay import Relay, Terms
 from trio_ws_gateway.upstream.dial import Dialled
@@ -65,9 +65,9 @@ class Services:
     terms: Terms
     metrics: Metrics
     connections: Connections
-    subjects: Subjects
+    subjects: SessionCounts
     budgets: Budgets
-    rates: rules.RateTable
+    limits: rules.LimitTable
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -166,9 +166,9 @@ class Session:
             cookie_waits=claimed is not None,
         )
         visitor = await self._verify(self._visitor(request), credential)
-        if credential is not None:
-            await self._enter()
         speaks_raw = credential is not None and claimed is None
+        if credential is not None:
+            allowed = await self._enter(RawAdapter.name if claimed is None else claimed.name)
         upstream_first = speaks_raw and self._settings.early_dial
         if upstream_first:
             beginning = self._raw_beginning(visitor, upgrade)
@@ -178,9 +178,9 @@ class Session:
             greeting, reader = await self._hear(upgrade, speaks_raw=speaks_raw)
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
-                await self._enter()
+                allowed = await self._enter(greeting.protocol)
             beginning = _beginning(visitor, greeting, reader, subprotocol)
-        budgets = self._budgets(beginning.greeting.protocol)
+        budgets = self._budgets(allowed)
         dialled = await self._dial(beginning)
         if upstream_first:
             await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
@@ -262,23 +262,26 @@ class Session:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
         self._refusal = partial(_websocket_refusal, self._ledger)
 
-    async def _enter(self) -> None:
-        """It is known who it is: a session of that subject, where there may be one more."""
+    async def _enter(self, protocol: str) -> rules.Allowance:
+        """It is known who it is: a session of that subject, where there may be one more. What it may have."""
         self._visit.verified()
-        if (identity := self._ledger.identity) is not None:
-            subject = (identity.issuer, identity.subject)
-            await self._services.subjects.enter(subject)
-            self._subject = subject
-
-    def _budgets(self, protocol: str) -> Mapping[Direction, Budget | None]:
-        """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
-        services, identity = self._services, self._ledger.identity
-        key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
+        identity = self._ledger.identity
         client = rules.Client(identity=identity, protocol=protocol, address=self._ledger.address)
+        allowed = self._services.limits.of(client)
+        if identity is not None:
+            subject = (identity.issuer, identity.subject)
+            await self._services.subjects.enter(subject, allowed.sessions)
+            self._subject = subject
+        return allowed
+
+    def _budgets(self, allowed: rules.Allowance) -> Mapping[Direction, Budget | None]:
+        """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
+        identity = self._ledger.identity
+        key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
         now = trio.current_time()
         return {
-            direction: services.budgets.of(Spender(key, direction, rates), now)
-            for direction, rates in services.rates.of(client).items()
+            direction: self._services.budgets.of(Spender(key, direction, rates), now)
+            for direction, rates in by_direction(allowed.rates).items()
         }
 
     async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:

@@ -18,15 +18,16 @@ from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Refused
+from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, budget, in_memory, windowed
-from trio_ws_gateway.limits.rates import Direction, Rate, Rates
-from trio_ws_gateway.limits.rules import RateTable
+from trio_ws_gateway.limits.rates import Rate, in_all
+from trio_ws_gateway.limits.rules import Allowance, LimitTable
+from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBuckets
-from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
@@ -154,7 +155,7 @@ def services(
     draining: Callable[[], bool],
     reactor: Reactor | None,
     connections: Connections,
-    subjects: Subjects,
+    subjects: SessionCounts,
     shared: SharedBuckets | None,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
@@ -196,7 +197,7 @@ def services(
         connections=connections,
         subjects=subjects,
         budgets=_budgets(settings, shared),
-        rates=_rates(settings),
+        limits=_limits(settings),
         log=log,
     )
 
@@ -287,22 +288,24 @@ def shared_buckets(settings: Settings, link: RedisLink, metrics: Metrics) -> Sha
 
 def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
     make = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
-    total = Rates(messages=_rate(settings, "rate_limit_total"), bytes=_rate(settings, "rate_limit_total_bytes"))
-    return Budgets(partial(budget, Common.of(total), make=make if shared is None else shared.purse))
+    return Budgets(partial(budget, Common.of(in_all(_rates(settings))), make=make if shared is None else shared.purse))
 
 
-def _rates(settings: Settings) -> RateTable:
-    names = {Direction.FROM_CLIENT: "rate_limit", Direction.TO_CLIENT: "rate_limit_to_client"}
-    defaults = {
-        direction: Rates(messages=_rate(settings, name), bytes=_rate(settings, f"{name}_bytes"))
-        for direction, name in names.items()
-    }
-    return RateTable(settings.limits, defaults, pauses=settings.rate_limit_exceeded == "pause")
+def _limits(settings: Settings) -> LimitTable:
+    defaults = Allowance(_rates(settings), settings.ws_max_sessions_per_subject or math.inf)
+    return LimitTable(settings.limits, defaults, frozenset(limit for limit in RateLimit if _pauses(settings, limit)))
 
 
-def _rate(settings: Settings, name: str) -> Rate | None:
-    """The limit that three settings make, by what they begin with."""
-    per_second, burst = getattr(settings, f"{name}_per_second"), getattr(settings, f"{name}_burst")
-    if per_second is None or burst is None:
-        return None
-    return Rate(per_second, burst, pauses=getattr(settings, f"{name}_exceeded") == "pause")
+def _rates(settings: Settings) -> Mapping[RateLimit, Rate]:
+    """The limits on rates that are set."""
+    rates = {}
+    for limit in RateLimit:
+        name = limit.value.lower()
+        per_second, burst = getattr(settings, f"{name}_per_second"), getattr(settings, f"{name}_burst")
+        if per_second is not None:
+            rates[limit] = Rate(per_second, burst, pauses=_pauses(settings, limit))
+    return rates
+
+
+def _pauses(settings: Settings, limit: RateLimit) -> bool:
+    return bool(getattr(settings, f"{limit.value}_EXCEEDED".lower()) == "pause")

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from trio_ws_gateway.config.limit_rules import LimitRule, burst_of, parse_rules
+from trio_ws_gateway.config.limit_rules import LimitRule, Quota, RateLimit, burst_of, parse_rules
 from trio_ws_gateway.config.loading import BadSettings, load
 from trio_ws_gateway.config.values import Networks
 
@@ -18,24 +18,36 @@ def test_rules() -> None:
         - role: premium
           rate: 100
           burst: 500
+          bytes: 1000000
+          sessions: 20
         - claim: {tenant: acme, plan: [gold, silver]}
           protocol: [mqtt, raw]
           address: [10.0.0.0/8, 192.0.2.1]
           rate_limit_claim: mps
           ceiling: 50.5
+          to_client: {rate: 7, burst: 8}
+          to_client_bytes: {rate_limit_claim: bps, ceiling: 1000}
         - rate: unlimited
+          sessions: unlimited
         """
     )
-    assert rules[0] == LimitRule(roles=frozenset({"premium"}), rate=100, burst=500)
+    assert rules[0] == LimitRule(
+        roles=frozenset({"premium"}),
+        quotas={RateLimit.MESSAGES: Quota(rate=100, burst=500), RateLimit.BYTES: Quota(rate=1e6)},
+        sessions=20,
+    )
     assert rules[1] == LimitRule(
         claims=(("tenant", frozenset({"acme"})), ("plan", frozenset({"gold", "silver"}))),
         protocols=frozenset({"mqtt", "raw"}),
         addresses=Networks.parse(("10.0.0.0/8", "192.0.2.1")),
-        rate_claim="mps",
-        ceiling=50.5,
+        quotas={
+            RateLimit.MESSAGES: Quota(claim="mps", ceiling=50.5),
+            RateLimit.TO_CLIENT: Quota(rate=7, burst=8),
+            RateLimit.BYTES_TO_CLIENT: Quota(claim="bps", ceiling=1000),
+        },
     )
-    assert rules[2] == LimitRule(rate=math.inf)
-    assert rules[1].claims_read == {"tenant", "plan", "mps"}
+    assert rules[2] == LimitRule(quotas={RateLimit.MESSAGES: Quota(rate=math.inf)}, sessions=math.inf)
+    assert rules[1].claims_read == {"tenant", "plan", "mps", "bps"}
     assert rules[0].claims_read == frozenset()
 
 
@@ -47,7 +59,7 @@ def test_rules() -> None:
         ("[premium]", "rule 1 is no mapping"),
         ("[{}]", "rule 1 is no mapping"),
         ("[{roles: a, rate: 1}]", "rule 1: roles is no part of a rule, which has role, claim,"),
-        ("[{role: a}]", "rule 1: it needs either rate or rate_limit_claim"),
+        ("[{role: a}]", "rule 1: it sets no limit; it needs one of rate, rate_limit_claim, bytes,"),
         ("[{rate: 1, rate_limit_claim: mps, ceiling: 2}]", "rule 1: it needs either"),
         ("[{rate_limit_claim: mps}]", "rule 1: rate_limit_claim and ceiling belong together"),
         ("[{rate: 1, ceiling: 2}]", "rule 1: rate_limit_claim and ceiling belong together"),
@@ -60,6 +72,12 @@ def test_rules() -> None:
         ("[{rate: 1, claim: tenant}]", "rule 1: claim is no mapping of claims to values"),
         ("[{rate: 1, address: 10.0.0.1/8}]", "rule 1: address has bits beyond its mask"),
         ("[{rate_limit_claim: [mps], ceiling: 2}]", "rule 1: rate_limit_claim is no name of a claim"),
+        ("[{burst: 5, sessions: 1}]", "rule 1: it needs either rate or rate_limit_claim"),
+        ("[{sessions: 0}]", "rule 1: sessions is no whole number above zero"),
+        ("[{sessions: {rate: 1}}]", "rule 1: sessions is no whole number above zero"),
+        ("[{bytes: 0}]", "rule 1: bytes is wrong: rate is no number above zero"),
+        ("[{to_client: {burst: x}}]", "rule 1: to_client is wrong: burst is no whole .* and it needs either rate or"),
+        ("[{to_client_bytes: {claim: x, rate: 1}}]", "claim is no part of a limit, which has rate, rate_limit_claim,"),
         ("[{rate: 1", "line 1"),
     ],
 )
@@ -80,9 +98,10 @@ def test_in_a_file_and_in_the_environment() -> None:
     """The rules are a list of mappings in the file, or the same as a text in the environment, which wins."""
     file = "limits:\n  - role: premium\n    rate: 100\n  - claim: {plan: [a, b]}\n    rate: 5\n"
     from_file = load(ANYBODY, file).settings.limits
-    assert [rule.rate for rule in from_file] == [100, 5]
+    assert [rule.quotas[RateLimit.MESSAGES].rate for rule in from_file] == [100, 5]
     assert from_file[1].claims == (("plan", frozenset({"a", "b"})),)
-    assert [rule.rate for rule in load(ANYBODY | {"LIMITS": "[{rate: 7}]"}, file).settings.limits] == [7]
+    (rule,) = load(ANYBODY | {"LIMITS": "[{rate: 7}]"}, file).settings.limits
+    assert rule.quotas[RateLimit.MESSAGES].rate == 7
     assert load(ANYBODY, "limits:\n").settings.limits == ()
 
 

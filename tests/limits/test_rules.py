@@ -1,16 +1,16 @@
-"""Which rate holds for whom."""
+"""Which limits hold for whom."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.config.limit_rules import parse_rules
-from trio_ws_gateway.limits.rates import Direction, Rate, Rates
-from trio_ws_gateway.limits.rules import Client, RateTable
+from trio_ws_gateway.config.limit_rules import RateLimit, parse_rules
+from trio_ws_gateway.limits.rates import Rate
+from trio_ws_gateway.limits.rules import Allowance, Client, LimitTable
 
-FROM, TO = Direction
 DEFAULT = Rate(10, 30)
 
 
@@ -29,8 +29,8 @@ NOBODY = Client(identity=None, protocol="mqtt", address="192.0.2.1")
 
 
 def chosen(text: str, of: Client) -> Rate | None:
-    table = RateTable(parse_rules(text), {FROM: Rates(messages=DEFAULT), TO: Rates()}, pauses=False)
-    return table.of(of)[FROM].messages
+    table = LimitTable(parse_rules(text), Allowance({RateLimit.MESSAGES: DEFAULT}, 100), frozenset())
+    return table.of(of).rates.get(RateLimit.MESSAGES)
 
 
 def test_first_that_fits() -> None:
@@ -89,12 +89,47 @@ def test_number_in_a_claim(mps: object, rate: float) -> None:
     assert found.per_second == rate
 
 
-def test_what_rules_leave_alone() -> None:
-    """A rule sets how many messages a client may send, and nothing of the other limits; beyond it as by default."""
-    table = RateTable(
-        parse_rules("[{rate: 5}]"), {FROM: Rates(bytes=Rate(7, 8)), TO: Rates(messages=Rate(1, 2))}, pauses=True
+DEFAULTS = Allowance({RateLimit.MESSAGES: DEFAULT, RateLimit.BYTES: Rate(7, 8)}, 100)
+
+
+def allowed(text: str, of: Client = NOBODY) -> Allowance:
+    return LimitTable(parse_rules(text), DEFAULTS, frozenset({RateLimit.MESSAGES, RateLimit.TO_CLIENT})).of(of)
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"),
+    [
+        ("rate: 5", Allowance({RateLimit.MESSAGES: Rate(5, 15, pauses=True), RateLimit.BYTES: Rate(7, 8)}, 100)),
+        ("bytes: 1000", Allowance({RateLimit.MESSAGES: DEFAULT, RateLimit.BYTES: Rate(1000, 3000)}, 100)),
+        ("bytes: unlimited", Allowance({RateLimit.MESSAGES: DEFAULT}, 100)),
+        (
+            "to_client: {rate: 2, burst: 9}",
+            Allowance({**DEFAULTS.rates, RateLimit.TO_CLIENT: Rate(2, 9, pauses=True)}, 100),
+        ),
+        ("to_client_bytes: 4", Allowance({**DEFAULTS.rates, RateLimit.BYTES_TO_CLIENT: Rate(4, 12)}, 100)),
+        ("sessions: 3", Allowance(DEFAULTS.rates, 3)),
+        ("sessions: unlimited", Allowance(DEFAULTS.rates, math.inf)),
+        ("rate: unlimited, bytes: unlimited, sessions: 1", Allowance({}, 1)),
+    ],
+)
+def test_each_limit(rule: str, expected: Allowance) -> None:
+    """A rule sets the limits that it names, and nothing of the others; beyond one of them as its settings say."""
+    assert allowed(f"[{{{rule}}}]") == expected
+
+
+def test_one_rule_for_all_limits() -> None:
+    """The first rule that fits is the only one: what it does not name is as by default, whatever later rules say."""
+    rules = "[{address: 192.0.2.1, sessions: 3}, {rate: 1}]"
+    assert allowed(rules) == Allowance(DEFAULTS.rates, 3)
+    assert allowed(rules, client(address="10.0.0.1")).rates[RateLimit.MESSAGES].per_second == 1
+
+
+def test_several_numbers_in_claims() -> None:
+    """Each limit may have its number in a claim; without one of them the rule is not the client's."""
+    rules = (
+        "[{rate_limit_claim: mps, ceiling: 50, bytes: {rate_limit_claim: bps, ceiling: 900, burst: 7}, sessions: 3}]"
     )
-    assert table.of(NOBODY) == {
-        FROM: Rates(messages=Rate(5, 15, pauses=True), bytes=Rate(7, 8)),
-        TO: Rates(messages=Rate(1, 2)),
-    }
+    assert allowed(rules, client(claims={"mps": 20, "bps": 1000})) == Allowance(
+        {RateLimit.MESSAGES: Rate(20, 60, pauses=True), RateLimit.BYTES: Rate(900, 7)}, 3
+    )
+    assert allowed(rules, client(claims={"mps": 20})) == DEFAULTS

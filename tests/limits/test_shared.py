@@ -15,8 +15,8 @@ from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.limits import leases
 from trio_ws_gateway.limits.rates import Rate
+from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBucket, SharedBuckets
-from trio_ws_gateway.limits.subjects import Subjects
 from trio_ws_gateway.redis_link import RedisLink
 
 pytestmark = pytest.mark.integration
@@ -169,8 +169,8 @@ async def test_what_a_user_must_be_allowed(tmp_path: Path, patient: None) -> Non
                 member = SharedBuckets(link, prefix="ws-gateway:", algorithm=algorithm)
                 assert await spend_all(bucket(member)) == 24
                 for _ in range(2):
-                    subjects = Subjects(10, link=link, prefix="ws-gateway:")
-                    await subjects.enter(ROBOT)
+                    subjects = SessionCounts("subject", link=link, prefix="ws-gateway:")
+                    await subjects.enter(ROBOT, 10)
                     subjects.leave(ROBOT)
                 assert not link.is_away
                 nursery.cancel_scope.cancel()

@@ -5,7 +5,8 @@ from unittest.mock import patch
 from tests.house import house
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.rates import Spender
-from trio_ws_gateway.wire.frames import TEXT
+from trio_ws_gateway.wire.frames import BINARY, TEXT
+from trio_ws_gateway.wire.mqtt import connack
 
 TIGHT = {"RATE_LIMIT_PER_SECOND": "0.001", "RATE_LIMIT_BURST": "2"}
 
@@ -81,6 +82,38 @@ async def test_rules_choose_the_limit() -> None:
                 assert await client.hear_close() == (1008, "Rate limit exceeded")
                 client.end_stream()
                 upstream.end_stream()
+
+
+async def test_rules_choose_any_limit() -> None:
+    """Bytes, what a client is sent, and sessions of a subject as well; where no rule fits there is no limit."""
+    short, deaf = "{role: short, bytes: {rate: 0.001, burst: 20}}", "{role: deaf, to_client: {rate: 0.001, burst: 2}}"
+    rules = f"[{short}, {deaf}, {{role: lone, sessions: 1}}]"
+    terms = {"RATE_LIMIT_BYTES_EXCEEDED": "close", "RATE_LIMIT_TO_CLIENT_EXCEEDED": "close"}
+    async with house(**terms, LIMITS=rules) as home:
+
+        def token(role: str) -> str:
+            return home.provider.mint(sub=role, roles=[role])
+
+        for role in ("short", "deaf"):
+            async with home.knock(token=token(role)) as (client, _):
+                upstream = await home.upstream.next()
+                for _ in range(3):
+                    await (client if role == "short" else upstream).say(TEXT, b"01234")
+                if role == "deaf":
+                    assert [(await client.hear())[2] for _ in range(2)] == [b"01234"] * 2
+                assert await client.hear_close() == (1008, "Rate limit exceeded")
+                client.end_stream()
+                upstream.end_stream()
+        async with home.knock(token=token("lone")), home.knock(token=token("any")), home.knock(token=token("any")):
+            answer, _ = await home.refusal(token=token("lone"))
+            assert answer.status == 429
+        async with home.open(("Sec-WebSocket-Protocol", "mqtt")) as client:
+            say = home.connect_packet(password=token("lone").encode()).to_bytes()
+            await client.say(BINARY, say)
+            await home.upstream.next()
+            async with home.open(("Sec-WebSocket-Protocol", "mqtt")) as second:
+                await second.say(BINARY, say)
+                assert await second.hear() == (BINARY, True, connack(4, 3))
 
 
 async def test_budget_before_the_dial() -> None:

@@ -1,15 +1,16 @@
-"""The rules that choose a rate, as they are written: values, and the way to them from YAML.
+"""The rules that choose limits, as they are written: values, and the way to them from YAML.
 
-A rule names conditions, all of which must hold, and a rate or the claim that carries it. What is wrong is said of all
-rules at once, by their numbers.
+A rule names conditions, all of which must hold, and limits: each a number, or the claim that carries it. What is wrong
+is said of all rules at once, by their numbers.
 """
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import field, frozen
 
 from trio_ws_gateway.config import plain_yaml
 from trio_ws_gateway.config.values import Networks
@@ -17,28 +18,50 @@ from trio_ws_gateway.config.values import Networks
 BURST_SECONDS = 3
 
 
+class RateLimit(Enum):
+    """The limits on rates, by what the three settings of each are called."""
+
+    MESSAGES = "RATE_LIMIT"
+    BYTES = "RATE_LIMIT_BYTES"
+    TO_CLIENT = "RATE_LIMIT_TO_CLIENT"
+    BYTES_TO_CLIENT = "RATE_LIMIT_TO_CLIENT_BYTES"
+    TOTAL = "RATE_LIMIT_TOTAL"
+    TOTAL_BYTES = "RATE_LIMIT_TOTAL_BYTES"
+
+
+@frozen(kw_only=True)
+class Quota:
+    """``rate``: so many per second (``math.inf``: no limit), or else ``claim`` carries the number, up to ``ceiling``.
+
+    ``burst``: ``None`` for three seconds' worth.
+    """
+
+    rate: float = math.inf
+    claim: str | None = None
+    ceiling: float = math.inf
+    burst: int | None = None
+
+
 @frozen(kw_only=True)
 class LimitRule:
     """Conditions: one of ``roles``, each of ``claims`` as one of its values, ``protocols``, ``addresses``; empty: any.
 
-    ``rate``: messages per second, or else ``rate_claim`` carries it, up to ``ceiling``; a token without such a number
-    is none of this rule's. ``burst``: ``None`` for three seconds' worth.
+    ``quotas``: the rates that it sets; a token without a number that one of them asks for is none of this rule's.
+    ``sessions``: of one subject at a time (``math.inf``: any number), or ``None`` where it says nothing of them.
     """
 
     roles: frozenset[str] = frozenset()
     claims: tuple[tuple[str, frozenset[str]], ...] = ()
     protocols: frozenset[str] = frozenset()
     addresses: Networks = Networks()  # noqa: RUF009 - frozen
-    rate: float = math.inf
-    rate_claim: str | None = None
-    ceiling: float = math.inf
-    burst: int | None = None
+    quotas: Mapping[RateLimit, Quota] = field(factory=dict)
+    sessions: float | None = None
 
     @property
     def claims_read(self) -> frozenset[str]:
         """The claims of a token that it asks for."""
-        names = {name for name, _ in self.claims}
-        return frozenset(names if self.rate_claim is None else names | {self.rate_claim})
+        numbers = {quota.claim for quota in self.quotas.values() if quota.claim is not None}
+        return frozenset(numbers | {name for name, _ in self.claims})
 
 
 def burst_of(rate: float) -> int:
@@ -65,26 +88,52 @@ def parse_rules(text: str) -> tuple[LimitRule, ...]:
 
 
 def _rule(entry: dict[str, object]) -> tuple[LimitRule, list[str]]:
-    rule, problems = LimitRule(), []
+    """One rule, and all that is wrong with it. The quota that stands in the rule itself is that of messages."""
+    own = {name: value for name, value in entry.items() if name in _QUOTA_PARTS}
+    parts, problems = _read(
+        {name: value for name, value in entry.items() if name not in own}, {**_CONDITIONS, **_NAMED_LIMITS}, _A_RULE
+    )
+    if own:
+        parts[RateLimit.MESSAGES], wrong = _quota_parts(own)
+        problems += wrong
+    if entry.keys().isdisjoint(_LIMITS):
+        problems.append(f"it sets no limit; it needs one of {', '.join(_LIMITS)}")
+    quotas = {limit: parts.pop(limit) for limit in RateLimit if limit in parts}
+    return LimitRule(quotas=quotas, **{str(name): value for name, value in parts.items()}), problems
+
+
+def _quota(value: object) -> Quota:
+    """A quota by itself: a mapping, or only its rate."""
+    quota, problems = _quota_parts(value if isinstance(value, dict) else {"rate": value})
+    if problems:
+        raise ValueError("is wrong: " + " and ".join(problems))
+    return quota
+
+
+def _quota_parts(entry: dict[str, object]) -> tuple[Quota, list[str]]:
+    parts, problems = _read(entry, _QUOTA_PARTS, f"a limit, which has {', '.join(_QUOTA_PARTS)}")
+    if ("rate" in entry) == ("rate_limit_claim" in entry):
+        problems.append("it needs either rate or rate_limit_claim")
+    if ("ceiling" in entry) != ("rate_limit_claim" in entry):
+        problems.append(
+            "rate_limit_claim and ceiling belong together: without a ceiling the provider alone sets the limit"
+        )
+    return Quota(**parts), problems
+
+
+def _read(entry: dict[str, object], parts: "Parts", whole: str) -> tuple[dict[Any, Any], list[str]]:
+    """What the parts that are there say, by what they are called in code; and what is wrong with them."""
+    said, problems = {}, []
     for name, value in entry.items():
-        if name not in _PARTS:
-            problems.append(f"{name} is no part of a rule, which has {', '.join(_PARTS)}")
+        if name not in parts:
+            problems.append(f"{name} is no part of {whole}")
             continue
-        attribute, parse = _PARTS[name]
+        called, parse = parts[name]
         try:
-            given: dict[str, Any] = {attribute: parse(value)}
-            rule = evolve(rule, **given)
+            said[called] = parse(value)
         except ValueError as error:
             problems.append(f"{name} {error}")
-    problems += _contradictions(entry)
-    return rule, problems
-
-
-def _contradictions(entry: dict[str, object]) -> Iterator[str]:
-    if ("rate" in entry) == ("rate_limit_claim" in entry):
-        yield "it needs either rate or rate_limit_claim"
-    if ("ceiling" in entry) != ("rate_limit_claim" in entry):
-        yield "rate_limit_claim and ceiling belong together: without a ceiling the provider alone sets the limit"
+    return said, problems
 
 
 def _texts(value: object) -> frozenset[str]:
@@ -110,14 +159,18 @@ def _number(value: object) -> float:
     return float(value)
 
 
-def _rate(value: object) -> float:
-    return math.inf if value == "unlimited" else _number(value)
-
-
 def _count(value: object) -> int:
     if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value) or not int(value):
         raise ValueError("is no whole number above zero")
     return int(value)
+
+
+def _rate(value: object) -> float:
+    return math.inf if value == "unlimited" else _number(value)
+
+
+def _sessions(value: object) -> float:
+    return math.inf if value == "unlimited" else _count(value)
 
 
 def _name(value: object) -> str:
@@ -126,13 +179,26 @@ def _name(value: object) -> str:
     return value
 
 
-_PARTS: dict[str, tuple[str, Callable[[object], object]]] = {
+Parts = Mapping[str, tuple[str | RateLimit, Callable[[object], object]]]
+"""By how they are written: what they are called in code, and what reads them."""
+
+_QUOTA_PARTS: Parts = {
+    "rate": ("rate", _rate),
+    "rate_limit_claim": ("claim", _name),
+    "ceiling": ("ceiling", _number),
+    "burst": ("burst", _count),
+}
+_CONDITIONS: Parts = {
     "role": ("roles", _texts),
     "claim": ("claims", _claims),
     "protocol": ("protocols", _texts),
     "address": ("addresses", _networks),
-    "rate": ("rate", _rate),
-    "rate_limit_claim": ("rate_claim", _name),
-    "ceiling": ("ceiling", _number),
-    "burst": ("burst", _count),
 }
+_NAMED_LIMITS: Parts = {
+    "bytes": (RateLimit.BYTES, _quota),
+    "to_client": (RateLimit.TO_CLIENT, _quota),
+    "to_client_bytes": (RateLimit.BYTES_TO_CLIENT, _quota),
+    "sessions": ("sessions", _sessions),
+}
+_A_RULE = f"a rule, which has {', '.join((*_CONDITIONS, *_QUOTA_PARTS, *_NAMED_LIMITS))}"
+_LIMITS = ("rate", "rate_limit_claim", *_NAMED_LIMITS)

@@ -1,21 +1,12 @@
 """What every limit on a rate consists of: three rows of the table of settings, written in one way.
 
 ``<NAME>_PER_SECOND`` is how many, ``<NAME>_BURST`` how many at once, ``<NAME>_EXCEEDED`` what happens to who wants
-more. All limits are named here, for whoever asks something of each.
+more. Which limits there are is in ``limit_rules``.
 """
 
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.limit_rules import burst_of
 from trio_ws_gateway.config.table import derived, setting
-
-RATE_LIMITS = (
-    "RATE_LIMIT",
-    "RATE_LIMIT_BYTES",
-    "RATE_LIMIT_TO_CLIENT",
-    "RATE_LIMIT_TO_CLIENT_BYTES",
-    "RATE_LIMIT_TOTAL",
-    "RATE_LIMIT_TOTAL_BYTES",
-)
 
 _BEYOND = kinds.choice("close", "pause")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from attrs import frozen
 
-from trio_ws_gateway.config.rate_limits import RATE_LIMITS
+from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.settings import Settings, rows
 
 MEANINGLESS = {
@@ -40,8 +40,8 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
             "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
             f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
         )
-    for name in RATE_LIMITS:
-        per_second, burst = f"{name}_PER_SECOND", f"{name}_BURST"
+    for limit in RateLimit:
+        per_second, burst = f"{limit.value}_PER_SECOND", f"{limit.value}_BURST"
         if getattr(settings, burst.lower()) is not None and getattr(settings, per_second.lower()) is None:
             yield Contradiction(
                 (burst, per_second),

@@ -188,7 +188,7 @@ class Settings:
     limits: tuple[LimitRule, ...] = setting(
         "",
         kinds.LIMIT_RULES,
-        "Rules that set another RATE_LIMIT_PER_SECOND by role, claim, protocol or address; the first that fits counts.",
+        "Rules that set other limits for some, by role, claim, protocol or address; the first that fits counts.",
     )
     ws_max_sessions: int = setting(
         "0",

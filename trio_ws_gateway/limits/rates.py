@@ -1,9 +1,11 @@
 """How much an identity may send, or be sent, as the settings have it. Pure values."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from enum import Enum
 
 from attrs import frozen
+
+from trio_ws_gateway.config.limit_rules import RateLimit
 
 
 @frozen
@@ -29,6 +31,19 @@ class Rates:
 class Direction(Enum):
     FROM_CLIENT = "from the client to its upstream"
     TO_CLIENT = "from the upstream to its client"
+
+
+def by_direction(rates: Mapping[RateLimit, Rate]) -> Mapping[Direction, Rates]:
+    """What an identity's limits are in each direction."""
+    return {
+        Direction.FROM_CLIENT: Rates(messages=rates.get(RateLimit.MESSAGES), bytes=rates.get(RateLimit.BYTES)),
+        Direction.TO_CLIENT: Rates(messages=rates.get(RateLimit.TO_CLIENT), bytes=rates.get(RateLimit.BYTES_TO_CLIENT)),
+    }
+
+
+def in_all(rates: Mapping[RateLimit, Rate]) -> Rates:
+    """What all clients together may send."""
+    return Rates(messages=rates.get(RateLimit.TOTAL), bytes=rates.get(RateLimit.TOTAL_BYTES))
 
 
 @frozen

@@ -1,13 +1,13 @@
-"""Which rates hold for a client: the first rule that fits decides, and where none does, the defaults. Pure."""
+"""Which limits hold for a client: those of the first rule that fits, and for the rest the defaults. Pure."""
 
 import math
 from collections.abc import Mapping
 
-from attrs import evolve, field, frozen
+from attrs import frozen
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.config.limit_rules import LimitRule, burst_of
-from trio_ws_gateway.limits.rates import Direction, Rate, Rates
+from trio_ws_gateway.config.limit_rules import LimitRule, Quota, RateLimit, burst_of
+from trio_ws_gateway.limits.rates import Rate
 
 
 @frozen(kw_only=True)
@@ -20,23 +20,33 @@ class Client:
 
 
 @frozen
-class RateTable:
-    """``rules`` set how many messages a client may send; ``pauses``: who is beyond that waits."""
+class Allowance:
+    """What a client may have. ``rates``: where there is none, there is no limit. ``sessions``: of its subject."""
+
+    rates: Mapping[RateLimit, Rate]
+    sessions: float
+
+
+@frozen
+class LimitTable:
+    """``pausing``: limits of which who is beyond them waits, whatever the rate is."""
 
     rules: tuple[LimitRule, ...]
-    defaults: Mapping[Direction, Rates]
-    pauses: bool = field(kw_only=True)
+    defaults: Allowance
+    pausing: frozenset[RateLimit]
 
-    def of(self, client: Client) -> Mapping[Direction, Rates]:
-        """What this client may send, and be sent."""
-        for rule in self.rules:
-            if _fits(rule, client) and (per_second := _rate(rule, client)) is not None:
-                messages = None
-                if per_second < math.inf:
-                    messages = Rate(per_second, rule.burst or burst_of(per_second), pauses=self.pauses)
-                from_client = evolve(self.defaults[Direction.FROM_CLIENT], messages=messages)
-                return {**self.defaults, Direction.FROM_CLIENT: from_client}
-        return self.defaults
+    def of(self, client: Client) -> Allowance:
+        """What this client may have. A rule says nothing of the limits that it does not name."""
+        rule = next((rule for rule in self.rules if _fits(rule, client)), None)
+        if rule is None:
+            return self.defaults
+        rates = {limit: rate for limit, rate in self.defaults.rates.items() if limit not in rule.quotas}
+        for limit, quota in rule.quotas.items():
+            per_second = _per_second(quota, client)
+            if per_second is not None and per_second < math.inf:
+                burst = quota.burst or burst_of(per_second)
+                rates[limit] = Rate(per_second, burst, pauses=limit in self.pausing)
+        return Allowance(rates, self.defaults.sessions if rule.sessions is None else rule.sessions)
 
 
 def _fits(rule: LimitRule, client: Client) -> bool:
@@ -51,7 +61,9 @@ def _fits(rule: LimitRule, client: Client) -> bool:
             return False
         if not all(_holds(identity.claims, name, values) for name, values in rule.claims):
             return False
-    return not rule.addresses or client.address in rule.addresses
+    if rule.addresses and client.address not in rule.addresses:
+        return False
+    return all(_per_second(quota, client) is not None for quota in rule.quotas.values())
 
 
 def _holds(claims: Mapping[str, object], name: str, values: frozenset[str]) -> bool:
@@ -71,11 +83,11 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _rate(rule: LimitRule, client: Client) -> float | None:
-    """The rate that it sets, ``None`` where a claim should carry it and does not."""
-    if rule.rate_claim is None:
-        return rule.rate
-    value = client.identity.claims.get(rule.rate_claim) if client.identity is not None else None
+def _per_second(quota: Quota, client: Client) -> float | None:
+    """``None`` where a claim should carry it and does not."""
+    if quota.claim is None:
+        return quota.rate
+    value = client.identity.claims.get(quota.claim) if client.identity is not None else None
     if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
         return None
-    return float(min(value, rule.ceiling))
+    return float(min(value, quota.ceiling))

@@ -1,5 +1,6 @@
-"""`Subjects`: sessions of one subject, counted here and, through a real Redis, in all gateways."""
+"""`SessionCounts`: sessions of one subject, counted here and, through a real Redis, in all gateways."""
 
+import math
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from structlog.testing import capture_logs
 from tests.servers.redis import Redis
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.config.redis_url import RedisUrl
-from trio_ws_gateway.limits import subjects
-from trio_ws_gateway.limits.subjects import Subjects
+from trio_ws_gateway.limits import session_counts
+from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.redis_link import RedisLink
 
 
@@ -25,32 +26,32 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @asynccontextmanager
-async def gateway(redis: Redis, limit: int = 3) -> AsyncIterator[Subjects]:
+async def gateway(redis: Redis) -> AsyncIterator[SessionCounts]:
     with capture_logs():
         async with trio.open_nursery() as nursery:
             link = RedisLink(RedisUrl.parse(redis.url), prefix="t:", log=get_logger(), changed=lambda _: None)
             await nursery.start(link.run)
-            member = Subjects(limit, link=link, prefix="t:")
+            member = SessionCounts("subject", link=link, prefix="t:")
             nursery.start_soon(member.run)
             yield member
             nursery.cancel_scope.cancel()
 
 
-async def refused(member: Subjects, subject: str = "robot") -> None:
+async def refused(member: SessionCounts, subject: str = "robot", *, limit: int = 3) -> None:
     with pytest.raises(Refused) as caught:
-        await member.enter(subject)
+        await member.enter(subject, limit)
     assert (caught.value.cause, caught.value.detail) == (Cause.TOO_MANY_CONNECTIONS, "sessions of one subject")
 
 
 async def test_in_one_process() -> None:
     """So many sessions of one subject, others have their own; who has left makes room, and nothing stays of him."""
-    here = Subjects(2)
-    await here.enter("robot")
-    await here.enter("robot")
-    await refused(here)
-    await here.enter("another")
+    here = SessionCounts("subject")
+    await here.enter("robot", 2)
+    await here.enter("robot", 2)
+    await refused(here, limit=2)
+    await here.enter("another", 2)
     here.leave("robot")
-    await here.enter("robot")
+    await here.enter("robot", 2)
     for subject in ("robot", "robot", "another"):
         here.leave(subject)
     assert len(here) == 0
@@ -58,56 +59,56 @@ async def test_in_one_process() -> None:
 
 async def test_without_a_limit() -> None:
     """Without a limit everybody may come."""
-    here = Subjects(0)
+    here = SessionCounts("subject")
     for _ in range(100):
-        await here.enter("robot")
+        await here.enter("robot", math.inf)
 
 
 @pytest.mark.integration
 async def test_in_all_gateways(redis: Redis) -> None:
     """The sessions of all gateways count together; who leaves one makes room in the other."""
     async with gateway(redis) as one, gateway(redis) as two:
-        await one.enter("robot")
-        await one.enter("robot")
-        await two.enter("robot")
+        await one.enter("robot", 3)
+        await one.enter("robot", 3)
+        await two.enter("robot", 3)
         await refused(two)
         await refused(one)
         one.leave("robot")
         await trio.sleep(0.02)
-        await two.enter("robot")
+        await two.enter("robot", 3)
 
 
 @pytest.mark.integration
 async def test_gateway_that_dies(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a gateway that is gone has said is void after a while; what the living say is said again before that."""
-    monkeypatch.setattr(subjects, "VALID_SECONDS", 0.6)
+    monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.6)
     async with gateway(redis) as one:
         async with gateway(redis) as two:
-            await one.enter("robot")
-            await two.enter("robot")
-            await two.enter("robot")
+            await one.enter("robot", 3)
+            await two.enter("robot", 3)
+            await two.enter("robot", 3)
             await refused(one)
             await trio.sleep(0.8)
             await refused(one)
         await trio.sleep(0.8)
-        await one.enter("robot")
-        await one.enter("robot")
+        await one.enter("robot", 3)
+        await one.enter("robot", 3)
         await refused(one)
 
 
 @pytest.mark.integration
 async def test_redis_that_forgets(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a flush the counts are there again soon; while Redis is gone each gateway counts by itself."""
-    monkeypatch.setattr(subjects, "VALID_SECONDS", 0.6)
+    monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.6)
     async with gateway(redis) as one, gateway(redis) as two:
         for _ in range(3):
-            await one.enter("robot")
+            await one.enter("robot", 3)
         with redis.client() as client:
             client.flushall()
         await trio.sleep(0.3)
         await refused(two)
         redis.kill()
-        await two.enter("robot")
+        await two.enter("robot", 3)
         await refused(one)
 
 
@@ -117,6 +118,45 @@ async def test_frozen_redis_holds_nobody(redis: Redis) -> None:
     async with gateway(redis) as one:
         redis.freeze()
         began_at = trio.current_time()
-        await one.enter("robot")
+        await one.enter("robot", 3)
         assert trio.current_time() - began_at < 0.1
         redis.thaw()
+
+
+@pytest.mark.integration
+async def test_few_are_not_worth_a_word(redis: Redis) -> None:
+    """Redis hears of nobody who has a hundredth of the limit or less; of who has more it hears how many in all, until
+    there are few again."""
+    async with gateway(redis) as one, gateway(redis) as two:
+        with redis.client() as client:
+
+            async def keys(count: int) -> None:
+                with trio.fail_after(5):
+                    while len(client.keys("t:sessions*")) != count:
+                        await trio.sleep(0.01)
+
+            for _ in range(2):
+                await one.enter("robot", 200)
+            await two.enter("robot", 200)
+            assert not client.keys("t:sessions*")
+            await one.enter("robot", 200)
+            (key,) = client.keys("t:sessions*")
+            assert [told.split()[0] for told in client.hgetall(key).values()] == [b"3"]
+            await two.enter("robot", 5)  # by another rule it may have fewer, and so its two are told
+            assert sorted(told.split()[0] for told in client.hgetall(key).values()) == [b"2", b"3"]
+            await refused(two, limit=5)
+            two.leave("robot")
+            two.leave("robot")
+            one.leave("robot")
+            await keys(0)
+
+
+@pytest.mark.integration
+async def test_lives_no_longer_than_it_is_told_of(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is in Redis of a gateway that has died is forgotten by Redis itself."""
+    monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.3)
+    async with gateway(redis) as one:
+        await one.enter("robot", 3)
+    with redis.client() as client:
+        (key,) = client.keys("t:sessions*")
+        assert 0 < client.pttl(key) <= 300
