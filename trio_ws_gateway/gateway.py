@@ -122,6 +122,7 @@ async def run(
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
     subjects = SessionCounts("subject", link=link, prefix=settings.redis_prefix)
+    addresses = wiring.addresses(settings, link)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)
         services = wiring.services(
@@ -132,6 +133,7 @@ async def run(
             reactor=reactor,
             connections=connections,
             subjects=subjects,
+            addresses=addresses,
             shared=shared,
             metrics=metrics,
             exposition=exposition or own_exposition,
@@ -146,6 +148,8 @@ async def run(
                 root.start_soon(link.run)
                 root.start_soon(shared.run)
                 root.start_soon(subjects.run)
+                if addresses is not None:
+                    root.start_soon(addresses.run)
             if keys is not None:
                 await root.start(keys.run)
             await root.start(upstreams.resolver.run)

@@ -53,7 +53,8 @@ RETRY_AFTER_MAX_SECONDS = 5
 
 @frozen(kw_only=True)
 class Services:
-    """What sessions are given. ``authenticator`` is ``None`` where nobody's token is checked."""
+    """What sessions are given. ``authenticator`` is ``None`` where nobody's token is checked, ``addresses`` where no
+    other gateway's sessions count."""
 
     settings: Settings
     configure: Callable[[socket.socket], None]
@@ -66,6 +67,7 @@ class Services:
     metrics: Metrics
     connections: Connections
     subjects: SessionCounts
+    addresses: SessionCounts | None
     budgets: Budgets
     limits: rules.LimitTable
     log: structlog.typing.FilteringBoundLogger
@@ -102,6 +104,7 @@ class Session:
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
         self._subject: Hashable = None  # whose session this counts as, once it does
+        self._block: Hashable = None  # and from where, in all gateways
 
     def end(self, cause: Cause) -> None:
         """End it for a cause that came from outside; the first one counts."""
@@ -142,6 +145,8 @@ class Session:
         self._visit.leave()
         if self._subject is not None:
             self._services.subjects.leave(self._subject)
+        if self._services.addresses is not None and self._block is not None:
+            self._services.addresses.leave(self._block)
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
@@ -157,6 +162,7 @@ class Session:
     async def _open(self, request: Request) -> Relay:
         """From a request to a relay that is ready to run."""
         upgrade = self._admit(request)
+        await self._enter_from_address()
         claimed = self._services.registry.adapter_for(upgrade.subprotocols)
         credential = early_credential(
             request,
@@ -201,6 +207,14 @@ class Session:
         if not origin_allowed(request.headers.get("origin"), self._settings.ws_allowed_origins):
             raise Refused(Cause.FORBIDDEN, "origin")
         return upgrade
+
+    async def _enter_from_address(self) -> None:
+        """Before any crypto too: of its address there may be one more in all gateways."""
+        services = self._services
+        block = services.connections.limited_block(self._ledger.address)
+        if services.addresses is not None and block is not None:
+            await services.addresses.enter(block, services.connections.terms.sessions_per_address)
+            self._block = block
 
     def _visitor(self, request: Request) -> Visitor:
         """The client, as long as nobody knows who it is."""

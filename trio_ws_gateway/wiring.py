@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import structlog
+import trio
 from attrs import frozen
 
 from trio_ws_gateway import leg, redis_client
@@ -23,7 +24,7 @@ from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
-from trio_ws_gateway.limits.purses import Common, budget, in_memory, windowed
+from trio_ws_gateway.limits.purses import Common, MakePurse, budget, in_memory, windowed
 from trio_ws_gateway.limits.rates import Rate, in_all
 from trio_ws_gateway.limits.rules import Allowance, LimitTable
 from trio_ws_gateway.limits.session_counts import SessionCounts
@@ -156,6 +157,7 @@ def services(
     reactor: Reactor | None,
     connections: Connections,
     subjects: SessionCounts,
+    addresses: SessionCounts | None,
     shared: SharedBuckets | None,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
@@ -196,6 +198,7 @@ def services(
         metrics=metrics,
         connections=connections,
         subjects=subjects,
+        addresses=addresses,
         budgets=_budgets(settings, shared),
         limits=_limits(settings),
         log=log,
@@ -286,9 +289,19 @@ def shared_buckets(settings: Settings, link: RedisLink, metrics: Metrics) -> Sha
     )
 
 
+def addresses(settings: Settings, link: RedisLink | None) -> SessionCounts | None:
+    """Sessions of one address in all gateways; ``None`` where each looks after its own, as ``connections`` do."""
+    if link is None or not settings.ws_max_sessions_per_address:
+        return None
+    return SessionCounts("address", link=link, prefix=settings.redis_prefix)
+
+
 def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
-    make = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
-    return Budgets(partial(budget, Common.of(in_all(_rates(settings))), make=make if shared is None else shared.purse))
+    make: MakePurse = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
+    if shared is not None:
+        make = shared.purse
+    everybody = Common.of(in_all(_rates(settings)), trio.current_time(), make=make)
+    return Budgets(partial(budget, everybody, make=make))
 
 
 def _limits(settings: Settings) -> LimitTable:

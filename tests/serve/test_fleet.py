@@ -2,9 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ pytestmark = pytest.mark.integration
 
 GATEWAYS = 3
 RATE, BURST = 100, 80
+RATE_IN_ALL, BURST_IN_ALL = 400, 320
 WORST_SECONDS = 1.5
 LATE_SECONDS = 0.06
 
@@ -108,18 +110,28 @@ async def flood(member: Outside, token: str) -> None:
                     await trio.lowlevel.checkpoint()
 
 
-async def do_your_worst(at: Fleet, *, pauses: bool) -> None:
-    began_at = trio.current_time()
+async def do_your_worst(at: Fleet, tokens: Sequence[str], *, rate: int, burst: int, pauses: bool) -> None:
+    """Two clients at each gateway, who draw on one bucket."""
+    began_at, before, late = trio.current_time(), at.arrived[b"m"], await at.late_answers()
     with trio.move_on_after(WORST_SECONDS):
         async with trio.open_nursery() as nursery:
-            for member in at.members * 2:
-                nursery.start_soon(flood, member, at.token("greedy"))
-    accepted, seconds = at.arrived[b"m"], trio.current_time() - began_at
-    bound = BURST + RATE * seconds + GATEWAYS * lease_size(BURST)
-    bound += BURST * await at.late_answers()  # which memory has decided; none on a machine that is not busy
+            for member, token in zip(at.members * 2, cycle(tokens), strict=False):
+                nursery.start_soon(flood, member, token)
+    accepted, seconds = at.arrived[b"m"] - before, trio.current_time() - began_at
+    bound = burst + rate * seconds + GATEWAYS * lease_size(burst)
+    bound += burst * (await at.late_answers() - late)  # which memory has decided; none on a machine that is not busy
     assert accepted <= bound
     if pauses:
-        assert accepted >= BURST + RATE * (seconds - 0.3) - GATEWAYS * lease_size(BURST)
+        assert accepted >= burst + rate * (seconds - 0.3) - GATEWAYS * lease_size(burst)
+
+
+async def crowd(at: Fleet) -> None:
+    """Two sessions from one address, each at another gateway; a third one's token is not looked at any more."""
+    here = ("X-Forwarded-For", "192.0.2.1")
+    one, two, three = at.members
+    async with one.house.open(here, token=at.token("one")), two.house.open(here, token=at.token("two")):
+        assert (await three.house.refusal(here, token="no.token.atall"))[0].status == 429
+        assert (await three.log_line("refused"))["detail"] == "sessions of one address"
 
 
 async def move_about(at: Fleet) -> None:
@@ -145,10 +157,17 @@ async def move_about(at: Fleet) -> None:
 
 async def test_refusing(tmp_path: Path, redis: Redis) -> None:
     """What one client does at all gateways at a time, coming back whenever it is cut, is burst + rate x T + gateways x
-    lease at most. One that moves loses a lease at each gateway that it leaves, for little more than a second."""
-    async with fleet(tmp_path, redis, LIMITS=f"[{{role: slow, rate: 0.001, burst: {BURST}}}]") as at:
-        await do_your_worst(at, pauses=False)
+    lease at most; so is what all clients do together, who wait instead. Who moves loses a lease at each gateway that he
+    leaves, for little more than a second. An address has so many sessions at all gateways together."""
+    terms = {"RATE_LIMIT_TOTAL_PER_SECOND": str(RATE_IN_ALL), "RATE_LIMIT_TOTAL_BURST": str(BURST_IN_ALL)}
+    terms |= {"TRUSTED_PROXIES": "127.0.0.1/32", "WS_MAX_SESSIONS_PER_ADDRESS": "2"}
+    rules = f"[{{role: slow, rate: 0.001, burst: {BURST}}}, {{role: free, rate: unlimited}}]"
+    async with fleet(tmp_path, redis, LIMITS=rules, **terms) as at:
+        await do_your_worst(at, [at.token("greedy")], rate=RATE, burst=BURST, pauses=False)
         await move_about(at)
+        await crowd(at)
+        free = [at.token(f"free-{number}", "free") for number in range(2 * GATEWAYS)]
+        await do_your_worst(at, free, rate=RATE_IN_ALL, burst=BURST_IN_ALL, pauses=True)
 
 
 async def kill(redis: Redis, directory: Path, stack: ExitStack) -> None:
@@ -174,7 +193,7 @@ async def test_pausing(tmp_path: Path, redis: Redis) -> None:
     """Where sessions pause the bound is the same, and reached. No session is lost and no message late when Redis is
     flushed, frozen or killed in mid-traffic, nor when it is back."""
     async with fleet(tmp_path, redis, RATE_LIMIT_EXCEEDED="pause", LIMITS="[{role: calm, rate: 1000}]") as at:
-        await do_your_worst(at, pauses=True)
+        await do_your_worst(at, [at.token("greedy")], rate=RATE, burst=BURST, pauses=True)
         latencies: list[float] = []
 
         async def talk(member: Outside, name: str) -> None:

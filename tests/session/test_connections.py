@@ -137,22 +137,31 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 
 
 @pytest.mark.integration
-async def test_subjects_in_all_gateways(redis: Redis) -> None:
-    """Two gateways over one Redis count the sessions of a subject together, and forget them when they end."""
-    terms = {"WS_MAX_SESSIONS_PER_SUBJECT": "1", "REDIS_URL": redis.url}
+async def test_in_all_gateways(redis: Redis) -> None:
+    """Two gateways over one Redis count the sessions of a subject together, and those of an address, before any crypto;
+    and forget them when they end."""
+    terms = {"WS_MAX_SESSIONS_PER_SUBJECT": "1", "WS_MAX_SESSIONS_PER_ADDRESS": "2", "REDIS_URL": redis.url, **BEHIND}
     async with house(**terms) as one, house(**terms, JWKS_URL=one.provider.jwks_uri) as two:
-        token = one.provider.mint()
+        token, here = one.provider.mint(), come_from("192.0.2.1")
         await one.last_line("redis is there")
         with trio.fail_after(5):
             while (await two.get("/readyz"))[0].status != 200:
                 await trio.sleep(0.01)
-        async with one.knock(token=token) as (_, answer):
+        async with one.knock(come_from("192.0.2.9"), token=token) as (_, answer):
             assert answer.status == 101
             refused, _ = await two.refusal(token=token)
             assert refused.status == 429
         await two.last_line("session ended")  # of the other one: they share the log
-        async with two.knock(token=token) as (_, answer):
-            assert answer.status == 101
+        async with two.knock(here, token=token) as (_, first), one.knock(here, token=one.provider.mint(sub="b")):
+            assert first.status == 101
+            refused, _ = await one.refusal(here, token="no.token.atall")
+            assert refused.status == 429
+            async with one.knock(come_from("192.0.2.2"), token=one.provider.mint(sub="c")) as (_, answer):
+                assert answer.status == 101
+        with trio.fail_after(5):
+            while len(lines := two.lines("refused")) < 2:
+                await trio.sleep(0.005)
+        assert [line["detail"] for line in lines] == ["sessions of one subject", "sessions of one address"]
         assert (await one.samples())["ws_redis_away"] == 0
 
 

@@ -199,7 +199,9 @@ class Settings:
         "10000", kinds.COUNT, "Sessions of one subject at a time, through REDIS_URL in all gateways; 0: any number."
     )
     ws_max_sessions_per_address: int = setting(
-        "1000", kinds.COUNT, "Sessions from one address (of IPv6: one /64) at a time, in each process; 0: any number."
+        "1000",
+        kinds.COUNT,
+        "Sessions from one address (of IPv6: one /64) at a time, through REDIS_URL in all gateways; 0: any.",
     )
     ws_max_handshakes: int = setting(
         "2000", kinds.COUNT, "Connections in one process that have not shown who they are yet; 0: any number."

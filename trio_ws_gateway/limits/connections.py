@@ -116,6 +116,10 @@ class Connections:
             place = self._places[block] = Place(arrivals, exempt=exempt)
         return place
 
+    def limited_block(self, address: str) -> str | bytes | None:
+        """What an address counts as; ``None`` where it is exempt from what is said of addresses."""
+        return None if address in self.terms.exempt else block_of(address)
+
     def sweep(self, now: float) -> None:
         """Forget the addresses of which there is nothing to remember. To be called now and then."""
         if now >= self._sweep_at:

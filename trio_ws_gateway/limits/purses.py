@@ -71,17 +71,18 @@ async def _pause(bucket: TokenBucket | FixedWindow, queue: Queue) -> bool:
 
 @frozen
 class Common:
-    """What all clients of this process share: everybody's budget draws on it as well."""
+    """What all clients share: everybody's budget draws on it as well."""
 
     messages: tuple[Purse, ...]
     bytes: tuple[Purse, ...]
 
     @classmethod
-    def of(cls, rates: Rates) -> "Common":
+    def of(cls, rates: Rates, now: float = -math.inf, *, make: MakePurse = in_memory) -> "Common":
         """Full ones."""
+        everybody = Spender("everybody", Direction.FROM_CLIENT, rates)
         return cls(
-            () if rates.messages is None else (purse(rates.messages, -math.inf),),
-            () if rates.bytes is None else (purse(rates.bytes, -math.inf),),
+            () if rates.messages is None else (make("messages", everybody, rates.messages, now),),
+            () if rates.bytes is None else (make("bytes", everybody, rates.bytes, now),),
         )
 
 
