@@ -7,6 +7,7 @@ Sentinels or the cluster anew who serves. Knows nothing of what the scripts do.
 """
 
 import hashlib
+import math
 import random
 import time
 from collections import deque
@@ -62,7 +63,8 @@ class Away(Exception):
 class RedisLink:
     """``prefix``: of all keys. ``changed`` is told whether Redis is there, at each change and at the start.
 
-    ``is_away``: it cannot be used now.
+    ``is_away``: it cannot be used now. ``late_at``: when what has been sent and not been answered is late; ``math.inf``
+    where there is nothing of that kind. Nothing that is asked after that is answered sooner.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class RedisLink:
         self._trial = _trial(prefix)
         self._client: Client | None = None
         self.is_away = True
+        self.late_at = math.inf
         self._waiting: deque[_Request] = deque()
         self._work = trio.Event()
         self._late = 0
@@ -95,7 +98,8 @@ class RedisLink:
         self._work.set()
 
     async def call(self, script: Script, key: str, *arguments: str | float) -> Reply | None:
-        """The answer, ``None`` where there is none within ``LATE_SECONDS``. Cancelled, it may be done all the same."""
+        """The answer, ``None`` where there is none in ``LATE_SECONDS``, or Redis is late already. Cancelled, it may be
+        done all the same."""
         heard: list[Reply | None] = []
         done = trio.Event()
 
@@ -104,7 +108,7 @@ class RedisLink:
             done.set()
 
         self.submit(script, key, *arguments, answered=answered)
-        with trio.move_on_after(LATE_SECONDS):
+        with trio.move_on_at(min(trio.current_time() + LATE_SECONDS, self.late_at)):
             await done.wait()
         return heard[0] if heard else None
 
@@ -126,6 +130,7 @@ class RedisLink:
         await self._work.wait()
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), BATCH_MAX))]
         replies: list[Reply | None] = [None] * len(batch)
+        self.late_at = trio.current_time() + LATE_SECONDS
         try:
             found, seconds = await self._in_thread(partial(_execute, client, batch))
             replies = [None if isinstance(reply, Exception) else reply for reply in found]
@@ -136,6 +141,7 @@ class RedisLink:
         except Away as away:
             self._leave(str(away))
         finally:
+            self.late_at = math.inf
             for request, reply in zip(batch, replies, strict=True):
                 request.answered(reply)
         if not self._waiting:

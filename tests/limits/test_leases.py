@@ -116,6 +116,16 @@ def test_waits_fifty_milliseconds() -> None:
     assert held.available(0.2, away=False) == 3
 
 
+def test_others_have_waited() -> None:
+    """Where Redis owes others an answer for so long already, memory decides at once, for whoever has asked."""
+    held = lease()
+    assert not held.give_up(0.0, late=True)
+    held.question(0.0)
+    assert held.give_up(0.0, late=True)
+    assert held.answer_by(0.0) is None
+    assert held.available(0.0, away=False) == 32
+
+
 def test_what_is_owed() -> None:
     """What memory granted in place of a late answer the next ones pay for; what it grants without Redis nobody does."""
     held = lease()

@@ -114,12 +114,13 @@ async def test_redis_that_forgets(redis: Redis, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.integration
 async def test_frozen_redis_holds_nobody(redis: Redis) -> None:
-    """A session waits 50 ms for a frozen Redis, and then comes in."""
+    """A session waits 50 ms for a frozen Redis, and then comes in; who comes while it is late does not wait."""
     async with gateway(redis) as one:
         redis.freeze()
-        began_at = trio.current_time()
-        await one.enter("robot", 3)
-        assert trio.current_time() - began_at < 0.1
+        for longest in (0.1, 0.02):
+            began_at = trio.current_time()
+            await one.enter("robot", 3)
+            assert trio.current_time() - began_at < longest
         redis.thaw()
 
 

@@ -132,9 +132,12 @@ class Lease:
         """Until when to wait for the open question; ``None`` where there is nothing to wait for."""
         return None if self._asked_at is None or self._in_doubt(now) else self._asked_at + PATIENCE_SECONDS
 
-    def give_up(self, now: float) -> bool:
-        """Somebody has waited until then; whether it was in vain, so that memory decides until there is an answer."""
-        self._given_up = self._asked_at is not None and now >= self._asked_at + PATIENCE_SECONDS
+    def give_up(self, now: float, *, late: bool = False) -> bool:
+        """Somebody has waited until then; whether it was in vain, so that memory decides until there is an answer.
+
+        ``late``: others have waited so long already, and there is none before theirs.
+        """
+        self._given_up = self._asked_at is not None and (late or now >= self._asked_at + PATIENCE_SECONDS)
         return self._given_up
 
     def answered(self, answer: Answer, now: float) -> None:

@@ -1,8 +1,8 @@
 """Buckets that all gateways share, through Redis. A shell around ``leases``, which decides everything.
 
 A ``SharedBucket`` is spent from like any other, without waiting; what it needs it asks for ahead of time. Whoever finds
-it empty may wait for it: not longer than ``leases.PATIENCE_SECONDS``. Needs nobody to keep it: what is left in a
-lease when its sessions have gone is given back by ``run``.
+it empty may wait for it: not longer than ``leases.PATIENCE_SECONDS``, and not at all while Redis is late with what
+others have asked. Needs nobody to keep it: what is left in a lease when its sessions have gone ``run`` gives back.
 """
 
 from collections import deque
@@ -68,12 +68,13 @@ class SharedBucket:
             if (answer_by := self._lease.answer_by(now)) is None:
                 return self.available(now) > 0
             answer = self._answer
-            with trio.move_on_at(answer_by):
+            with trio.move_on_at(min(answer_by, self._link.late_at)):
                 await answer.wait()
             if not answer.is_set():
                 await trio.lowlevel.checkpoint()  # where it is the loop that was late, the answer may be there by now
                 await trio.lowlevel.checkpoint()
-                if not answer.is_set() and self._lease.give_up(trio.current_time()):
+                now = trio.current_time()
+                if not answer.is_set() and self._lease.give_up(now, late=now >= self._link.late_at):
                     self._owner.gave_up()
         return True
 
