@@ -25,7 +25,7 @@ from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits import rules
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.connections import Connections
-from trio_ws_gateway.limits.rates import Direction, Spender, by_direction
+from trio_ws_gateway.limits.rates import Direction, Spender, of_one
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
@@ -295,7 +295,7 @@ class Session:
         now = trio.current_time()
         return {
             direction: self._services.budgets.of(Spender(key, direction, rates), now)
-            for direction, rates in by_direction(allowed.rates).items()
+            for direction, rates in of_one(allowed.rates).items()
         }
 
     async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:

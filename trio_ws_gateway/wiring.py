@@ -25,7 +25,7 @@ from trio_ws_gateway.config.settings import Settings, upstream_setting
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, MakePurse, budget, in_memory, windowed
-from trio_ws_gateway.limits.rates import Rate, in_all
+from trio_ws_gateway.limits.rates import Rate, of_all
 from trio_ws_gateway.limits.rules import Allowance, LimitTable
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBuckets
@@ -300,8 +300,11 @@ def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
     make: MakePurse = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
     if shared is not None:
         make = shared.purse
-    everybody = Common.of(in_all(_rates(settings)), trio.current_time(), make=make)
-    return Budgets(partial(budget, everybody, make=make))
+    now = trio.current_time()
+    together = {
+        direction: Common.of(rates, direction, now, make=make) for direction, rates in of_all(_rates(settings)).items()
+    }
+    return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make))
 
 
 def _limits(settings: Settings) -> LimitTable:

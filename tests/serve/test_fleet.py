@@ -25,6 +25,7 @@ RATE, BURST = 100, 80
 RATE_IN_ALL, BURST_IN_ALL = 400, 320
 WORST_SECONDS = 1.5
 LATE_SECONDS = 0.06
+FOR_EVER = -1  # what PTTL says of a key that has no time to live
 
 
 @pytest.fixture
@@ -158,7 +159,7 @@ async def move_about(at: Fleet) -> None:
 async def test_refusing(tmp_path: Path, redis: Redis) -> None:
     """What one client does at all gateways at a time, coming back whenever it is cut, is burst + rate x T + gateways x
     lease at most; so is what all clients do together, who wait instead. Who moves loses a lease at each gateway that he
-    leaves, for little more than a second. An address has so many sessions at all gateways together."""
+    leaves, for little more than a second. An address has so many sessions in all. No key is for ever."""
     terms = {"RATE_LIMIT_TOTAL_PER_SECOND": str(RATE_IN_ALL), "RATE_LIMIT_TOTAL_BURST": str(BURST_IN_ALL)}
     terms |= {"TRUSTED_PROXIES": "127.0.0.1/32", "WS_MAX_SESSIONS_PER_ADDRESS": "2"}
     rules = f"[{{role: slow, rate: 0.001, burst: {BURST}}}, {{role: free, rate: unlimited}}]"
@@ -168,6 +169,10 @@ async def test_refusing(tmp_path: Path, redis: Redis) -> None:
         await crowd(at)
         free = [at.token(f"free-{number}", "free") for number in range(2 * GATEWAYS)]
         await do_your_worst(at, free, rate=RATE_IN_ALL, burst=BURST_IN_ALL, pauses=True)
+        with redis.client() as client:
+            lives = [client.pttl(key) for key in client.scan_iter()]
+        assert lives
+        assert FOR_EVER not in lives
 
 
 async def kill(redis: Redis, directory: Path, stack: ExitStack) -> None:

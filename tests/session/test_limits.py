@@ -2,6 +2,8 @@
 
 from unittest.mock import patch
 
+import pytest
+
 from tests.house import house
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.rates import Spender
@@ -114,6 +116,26 @@ async def test_rules_choose_any_limit() -> None:
             async with home.open(("Sec-WebSocket-Protocol", "mqtt")) as second:
                 await second.say(BINARY, say)
                 assert await second.hear() == (BINARY, True, connack(4, 3))
+
+
+@pytest.mark.parametrize("name", ["RATE_LIMIT_TOTAL", "RATE_LIMIT_TOTAL_TO_CLIENT"])
+async def test_all_together(name: str) -> None:
+    """What all clients may send, or be sent, anyone of them spends for the others."""
+    terms = {f"{name}_PER_SECOND": "0.001", f"{name}_BURST": "3", f"{name}_EXCEEDED": "close"}
+    async with house(**terms) as home, home.knock(token=home.provider.mint(sub="one")) as (one, _):
+        ends = [one, await home.upstream.next()]
+        async with home.knock(token=home.provider.mint(sub="another")) as (another, _):
+            others = [another, await home.upstream.next()]
+            if name == "RATE_LIMIT_TOTAL_TO_CLIENT":
+                ends.reverse()
+                others.reverse()
+            for _ in range(3):
+                await ends[0].say(TEXT, b"m")
+                assert (await ends[1].hear())[2] == b"m"
+            await others[0].say(TEXT, b"m")
+            assert await another.hear_close() == (1008, "Rate limit exceeded")
+            for end in others:
+                end.end_stream()
 
 
 async def test_budget_before_the_dial() -> None:

@@ -180,6 +180,12 @@ class Settings:
     rate_limit_total_bytes_per_second: float | None = per_second("Bytes all clients together may send")
     rate_limit_total_bytes_burst: int | None = burst("RATE_LIMIT_TOTAL_BYTES")
     rate_limit_total_bytes_exceeded: str = exceeded("RATE_LIMIT_TOTAL_BYTES", "pause")
+    rate_limit_total_to_client_per_second: float | None = per_second("Messages all clients together may be sent")
+    rate_limit_total_to_client_burst: int | None = burst("RATE_LIMIT_TOTAL_TO_CLIENT")
+    rate_limit_total_to_client_exceeded: str = exceeded("RATE_LIMIT_TOTAL_TO_CLIENT", "pause")
+    rate_limit_total_to_client_bytes_per_second: float | None = per_second("Bytes all clients together may be sent")
+    rate_limit_total_to_client_bytes_burst: int | None = burst("RATE_LIMIT_TOTAL_TO_CLIENT_BYTES")
+    rate_limit_total_to_client_bytes_exceeded: str = exceeded("RATE_LIMIT_TOTAL_TO_CLIENT_BYTES", "pause")
     rate_limit_algorithm: str = setting(
         "token-bucket",
         choice("token-bucket", "fixed-window"),

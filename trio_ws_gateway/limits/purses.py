@@ -71,15 +71,22 @@ async def _pause(bucket: TokenBucket | FixedWindow, queue: Queue) -> bool:
 
 @frozen
 class Common:
-    """What all clients share: everybody's budget draws on it as well."""
+    """What all clients share in one direction: everybody's budget draws on it as well."""
 
     messages: tuple[Purse, ...]
     bytes: tuple[Purse, ...]
 
     @classmethod
-    def of(cls, rates: Rates, now: float = -math.inf, *, make: MakePurse = in_memory) -> "Common":
+    def of(
+        cls,
+        rates: Rates,
+        direction: Direction = Direction.FROM_CLIENT,
+        now: float = -math.inf,
+        *,
+        make: MakePurse = in_memory,
+    ) -> "Common":
         """Full ones."""
-        everybody = Spender("everybody", Direction.FROM_CLIENT, rates)
+        everybody = Spender("everybody", direction, rates)
         return cls(
             () if rates.messages is None else (make("messages", everybody, rates.messages, now),),
             () if rates.bytes is None else (make("bytes", everybody, rates.bytes, now),),
@@ -87,13 +94,12 @@ class Common:
 
 
 def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in_memory) -> Budget:
-    """A full one for a spender that has none."""
+    """A full one for a spender that has none; ``common``: of its direction."""
     rates = spender.rates
     messages = [] if rates.messages is None else [make("messages", spender, rates.messages, now)]
     frames = [] if rates.messages is None else [purse(rates.messages, now, times=FRAMES_PER_MESSAGE)]
     octets = [] if rates.bytes is None else [make("bytes", spender, rates.bytes, now)]
     own = (*messages, *frames, *octets)
-    if spender.direction is Direction.FROM_CLIENT:
-        messages += common.messages
-        octets += common.bytes
+    messages += common.messages
+    octets += common.bytes
     return Budget(messages=messages, frames=frames, bytes=octets, own=own)

@@ -33,17 +33,22 @@ class Direction(Enum):
     TO_CLIENT = "from the upstream to its client"
 
 
-def by_direction(rates: Mapping[RateLimit, Rate]) -> Mapping[Direction, Rates]:
-    """What an identity's limits are in each direction."""
+def of_one(rates: Mapping[RateLimit, Rate]) -> Mapping[Direction, Rates]:
+    """What an identity may send, and be sent."""
     return {
         Direction.FROM_CLIENT: Rates(messages=rates.get(RateLimit.MESSAGES), bytes=rates.get(RateLimit.BYTES)),
         Direction.TO_CLIENT: Rates(messages=rates.get(RateLimit.TO_CLIENT), bytes=rates.get(RateLimit.BYTES_TO_CLIENT)),
     }
 
 
-def in_all(rates: Mapping[RateLimit, Rate]) -> Rates:
-    """What all clients together may send."""
-    return Rates(messages=rates.get(RateLimit.TOTAL), bytes=rates.get(RateLimit.TOTAL_BYTES))
+def of_all(rates: Mapping[RateLimit, Rate]) -> Mapping[Direction, Rates]:
+    """What all clients together may send, and be sent."""
+    return {
+        Direction.FROM_CLIENT: Rates(messages=rates.get(RateLimit.TOTAL), bytes=rates.get(RateLimit.TOTAL_BYTES)),
+        Direction.TO_CLIENT: Rates(
+            messages=rates.get(RateLimit.TOTAL_TO_CLIENT), bytes=rates.get(RateLimit.TOTAL_BYTES_TO_CLIENT)
+        ),
+    }
 
 
 @frozen
