@@ -210,11 +210,11 @@ class Session:
 
     async def _enter_from_address(self) -> None:
         """Before any crypto too: of its address there may be one more in all gateways."""
-        services = self._services
-        block = services.connections.limited_block(self._ledger.address)
-        if services.addresses is not None and block is not None:
-            await services.addresses.enter(block, services.connections.terms.sessions_per_address)
-            self._block = block
+        connections, addresses = self._services.connections, self._services.addresses
+        if addresses is None or (block := connections.limited_block(self._ledger.address)) is None:
+            return
+        await addresses.enter(block, connections.terms.sessions_per_address)
+        self._block = block
 
     def _visitor(self, request: Request) -> Visitor:
         """The client, as long as nobody knows who it is."""
