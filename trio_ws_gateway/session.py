@@ -24,7 +24,7 @@ from trio_ws_gateway.credentials import Carrier, Credential, early_credential, l
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits import rules
 from trio_ws_gateway.limits.budgets import Budget, Budgets
-from trio_ws_gateway.limits.connections import Connections
+from trio_ws_gateway.limits.connections import Connections, block_of
 from trio_ws_gateway.limits.rates import Direction, Spender, of_one
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
@@ -291,7 +291,7 @@ class Session:
     def _budgets(self, allowed: rules.Allowance) -> Mapping[Direction, Budget | None]:
         """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
         identity = self._ledger.identity
-        key = (identity.issuer, identity.subject) if identity is not None else self._ledger.address
+        key = (identity.issuer, identity.subject) if identity is not None else block_of(self._ledger.address)
         now = trio.current_time()
         return {
             direction: self._services.budgets.of(Spender(key, direction, rates), now)

@@ -56,6 +56,23 @@ async def test_sessions_of_one_subject_share_it() -> None:
             peer.end_stream()
 
 
+async def test_anonymous_clients_of_one_network_share_it() -> None:
+    """Whoever has all addresses of an IPv6 /64 has one budget for them."""
+    proxied = {"TRUSTED_PROXIES": "127.0.0.1/32", "ALLOW_ANONYMOUS": "true"}
+    async with house(**TIGHT, **proxied) as home:
+        for address in ("2001:db8::1", "2001:db8::2", "2001:db8:0:1::1"):
+            async with home.knock(("X-Forwarded-For", address)) as (client, _):
+                for _ in range(2):
+                    await client.say(TEXT, b"m")
+                upstream = await home.upstream.next()
+                if address == "2001:db8::2":
+                    assert await client.hear_close() == (1008, "Rate limit exceeded")
+                else:
+                    assert [await upstream.hear() for _ in range(2)] == [(TEXT, True, b"m")] * 2
+                client.end_stream()
+                upstream.end_stream()
+
+
 async def test_the_message_with_the_token_is_free() -> None:
     """A first message that is the token draws on nothing."""
     async with house(**TIGHT) as home, home.knock() as (client, _):
