@@ -20,7 +20,7 @@ from trio_ws_gateway.limits.window import FixedWindow
 # never so long that the bucket runs over meanwhile.
 SHORTEST_PAUSE_SECONDS = 0.02
 
-# How often all who wait for one bucket look at it, together: each look costs some 50 us, found something or not.
+# How often all who wait for one bucket look at it, together: each look costs 10 to 20 us, found something or not.
 LOOKS_PER_SECOND = 500
 
 
