@@ -87,6 +87,16 @@ def test_is_forgotten_when_full() -> None:
     assert budgets.of(spender("held", 2), 2.0) is held
 
 
+def test_many_who_come_and_go() -> None:
+    """However many come each second, spend and leave, no more are remembered than of some seconds."""
+    budgets = Budgets(partial(made, Common.of(Rates())))
+    for second in range(15):
+        for number in range(2000):
+            spend(budgets.of(spender((second, number), 3), float(second)), messages=3, now=float(second))
+        budgets.sweep(second + 1.0)
+    assert len(budgets) <= 2000 * 3 * 2  # three seconds until each is full, and as many that wait to be looked at
+
+
 def test_bytes() -> None:
     """As many bytes are asked for as there are; one more where the next would be refused, and then nothing is taken."""
     for pauses, most in ((True, 10), (False, 11)):

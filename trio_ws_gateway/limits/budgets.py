@@ -163,6 +163,7 @@ class Budgets:
         self._known: WeakValueDictionary[Spender, Budget] = WeakValueDictionary()  # while a session holds it
         self._spent: dict[Spender, Budget] = {}  # and as long as it is not full
         self._to_look_at: list[Spender] = []
+        self._come = 0  # since the last sweep
 
     def of(self, spender: Spender, now: float) -> Budget | None:
         """The budget of that spender: the same one for all who ask. ``None``: there is no limit."""
@@ -172,12 +173,15 @@ class Budgets:
             if not budget:
                 return None
             self._known[spender] = self._spent[spender] = budget
+            self._come += 1
         return budget
 
     def sweep(self, now: float) -> None:
-        """Forget those that are as good as new and that nobody holds. To be called every second: it looks at a few."""
+        """Forget those that are as good as new and that nobody holds. To be called every second: it looks at a few, and
+        at twice as many as have come since, so that they do not pile up however many come."""
         self._to_look_at = self._to_look_at or list(self._spent)
-        for _ in range(min(SWEPT_AT_ONCE, len(self._to_look_at))):
+        several, self._come = max(SWEPT_AT_ONCE, 2 * self._come), 0
+        for _ in range(min(several, len(self._to_look_at))):
             spender = self._to_look_at.pop()
             if self._spent[spender].is_full(now):
                 del self._spent[spender]
@@ -185,4 +189,5 @@ class Budgets:
                     self._spent[spender] = held
 
     def __len__(self) -> int:
+        """How many are known: those that sessions hold, and those that are not full, or not looked at yet."""
         return len(self._known)
