@@ -54,6 +54,19 @@ def test_group() -> None:
     assert exposed["ws_auth_seconds_sum", ()] == pytest.approx(0.006)
 
 
+@pytest.mark.parametrize("own", [0, 1])
+def test_what_one_tells_all(own: int) -> None:
+    """Of what all know from one of them counts what the own process knows: another that is stuck has an old word."""
+
+    def healthy(value: int) -> scrape.Snapshot:
+        metrics = Metrics(max_identities=0)
+        metrics.upstream_healthy.labels("raw").set(value)
+        return scrape.snapshot(metrics.registry)
+
+    exposed = samples(scrape.text(scrape.summed([healthy(own), healthy(1 - own)])))
+    assert exposed["ws_upstream_healthy", (("protocol", "raw"),)] == own
+
+
 def test_labels_that_only_one_has_seen() -> None:
     """A label value of one process stands beside those of the others."""
     exposed = samples(scrape.text(scrape.summed([counted(), counted(idle=1)])))

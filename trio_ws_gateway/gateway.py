@@ -27,6 +27,7 @@ from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
+from trio_ws_gateway.upstream.health import Health
 
 BACKLOG = 4096
 LAG_INTERVAL_SECONDS = 1.0
@@ -102,11 +103,13 @@ async def run(
     accepting: Callable[[], object],
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
+    watch: Callable[[Health], Awaitable[None]] = Health.run,
 ) -> None:
     """Serve what comes to ``listener`` until it is ordered to end.
 
     ``accepting`` is called when sessions are taken; ``exposition``: what ``/metrics`` says, where that is more than
-    what is in ``metrics``. Raises ``BadSettings`` for a file that will not do.
+    what is in ``metrics``; ``watch``: how it is known whether upstreams are well. Raises
+    ``BadSettings`` for a file that will not do.
     """
     keys = wiring.key_source(settings)
     upstreams = wiring.upstreams(settings, metrics=metrics, log=log)
@@ -154,7 +157,7 @@ async def run(
                 await root.start(keys.run)
             await root.start(upstreams.resolver.run)
             if upstreams.health is not None:
-                root.start_soon(upstreams.health.run)
+                root.start_soon(watch, upstreams.health)
             root.start_soon(acceptor.accept, listener, root)
             accepting()
             await _ordered_and_drained(orders, acceptor, settings.graceful_drain_timeout_seconds)

@@ -1,7 +1,7 @@
 """What ``/metrics`` says: of one process, or of a whole group of workers summed up.
 
 A snapshot is what a process has counted, as JSON values, so that it can cross a link. Counters and histograms of
-several are added up; a gauge is that of the worst-off, unless it counts something.
+several are added up; a gauge is that of the worst-off, unless it counts something, or all know it from one of them.
 """
 
 import re
@@ -19,6 +19,7 @@ Snapshot = Sequence[Any]
 """Of each family its name, documentation, type, and samples; of each sample name, labels and value."""
 
 COUNTING_GAUGES = {"ws_active_sessions", "ws_handshakes", "ws_sessions_limit"}
+TOLD_GAUGES = {"ws_upstream_healthy"}  # alike in all that have heard the latest, as one that is stuck has not
 COUNTS = {"counter", "histogram"}
 
 
@@ -40,7 +41,7 @@ def counts_of(taken: Snapshot) -> Snapshot:
 
 
 def summed(snapshots: Iterable[Snapshot]) -> Snapshot:
-    """One snapshot of several; families and samples stand in the order in which they were first seen."""
+    """One snapshot of several, the own first; families and samples stand in the order in which they were first seen."""
     families: dict[str, tuple[list[Any], dict[tuple[Any, ...], float]]] = {}
     for taken in snapshots:
         for name, documentation, kind, samples in taken:
@@ -49,7 +50,10 @@ def summed(snapshots: Iterable[Snapshot]) -> Snapshot:
             for sample, labels, value in samples:
                 key = (sample, *labels.items())
                 before = values.get(key)
-                values[key] = value if before is None else before + value if adds_up else max(before, value)
+                if before is None:
+                    values[key] = value
+                elif name not in TOLD_GAUGES:
+                    values[key] = before + value if adds_up else max(before, value)
     return [
         [*head, [[key[0], dict(key[1:]), value] for key, value in values.items()]] for head, values in families.values()
     ]

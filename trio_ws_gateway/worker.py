@@ -19,9 +19,10 @@ from trio_ws_gateway import gateway, logs, scrape
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.gateway import Order
 from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.prober import FOUND, Appointee
 from trio_ws_gateway.worker_link import Link, NoAnswer
 
-# What passes over the link. From the parent:
+# What passes over the link, beside what ``prober`` says. From the parent:
 CUT = "cut"
 METRICS = "metrics"  # asked; the answer is a snapshot
 # To the parent:
@@ -72,7 +73,8 @@ async def work(
             raise scrape.Incomplete from None
         return scrape.text(scrape.summed([own, *others]))
 
-    link = Link(linked, {METRICS: snapshot, CUT: cut}, log)
+    appointee = Appointee(lambda *found: link.tell(FOUND, found))
+    link = Link(linked, {METRICS: snapshot, CUT: cut, **appointee.answers}, log)
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_drain_on_signal, signals, give)
@@ -85,6 +87,7 @@ async def work(
                 metrics=metrics,
                 accepting=lambda: link.tell(ACCEPTING),
                 exposition=exposition,
+                watch=appointee.watch,
             )
             nursery.cancel_scope.cancel()
 

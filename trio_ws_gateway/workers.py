@@ -21,6 +21,7 @@ from trio_ws_gateway import scrape, wiring, worker
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.gateway import Order, SignalledOrders, listen
 from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.prober import FOUND, Appointment, silence_seconds
 from trio_ws_gateway.worker_link import Link, NoAnswer
 
 COUNTING_SECONDS = 1.0  # to answer a scrape; of a worker that is stuck counts what it said last
@@ -84,6 +85,12 @@ class Group:
         self._accepting: set[int] = set()
         self._all_accepted = trio.Event()
         self._ending = trio.Event()
+        self._probes = settings.cb_healthcheck_interval_seconds > 0
+        self._appointment = Appointment(
+            self._tell,
+            silence_seconds=silence_seconds(settings.cb_healthcheck_interval_seconds, settings.ws_dial_timeout_seconds),
+            log=log,
+        )
 
     async def run(self, orders: AsyncIterator[Order]) -> None:
         """Until it was ordered to end and all workers have."""
@@ -91,6 +98,7 @@ class Group:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, orders)
             nursery.start_soon(self._announce)
+            nursery.start_soon(self._appointment.run)
             try:
                 async with trio.open_nursery() as keepers:
                     for number in range(1, self._size + 1):
@@ -139,6 +147,7 @@ class Group:
             except* OSError as errors:  # processes, memory or descriptors have run out; the other workers are well
                 status = f"not started: {errors.exceptions[0]}"
             self._accepting.discard(number)
+            self._appointment.leaves(number)
             self._counted_by_the_dead = scrape.summed(
                 [self._counted_by_the_dead, scrape.counts_of(self._counted.pop(number, []))]
             )
@@ -152,6 +161,11 @@ class Group:
             self._log.error("worker ended", worker=number, status=status, pause=pause)
             with trio.move_on_after(pause):
                 await self._ending.wait()
+
+    def _tell(self, number: int, subject: str, body: object) -> None:
+        link = self._links.get(number)
+        if link is not None:  # else it has just died
+            link.tell(subject, body)
 
     async def _live(self, number: int) -> int:
         """One life of a worker, from its start to its exit status. Raises ``OSError``, in a group or not."""
@@ -187,6 +201,11 @@ class Group:
             self._accepting.add(number)
             if len(self._accepting) == self._size:
                 self._all_accepted.set()
+            if self._probes:
+                self._appointment.accepts(number)
+
+        async def found(finding: list[str]) -> None:
+            self._appointment.hear(number, *finding)
 
         async def others_metrics(own: scrape.Snapshot) -> list[scrape.Snapshot]:
             self._counted[number] = own
@@ -197,7 +216,7 @@ class Group:
             others = [taken for other, taken in self._counted.items() if other != number]
             return [*others, self._counted_by_the_dead, scrape.snapshot(self._metrics.registry)]
 
-        return {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics}
+        return {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics, FOUND: found}
 
     async def _count(self, number: int, link: Link) -> None:
         try:

@@ -42,6 +42,7 @@ class World:
     health: Health
     metrics: Metrics
     well: list[str]
+    told: list[tuple[str, str]] = field(factory=list)
 
     def sample(self, name: str, **labels: str) -> float | None:
         families = text_string_to_metric_families(self.metrics.expose().decode())
@@ -77,7 +78,7 @@ async def run_for(here: World, seconds: float, then: Callable[[], object] = lamb
     """Let time pass; ``then`` is done in the middle of it."""
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(here.health.run)
+            nursery.start_soon(here.health.run, lambda *finding: here.told.append(finding))
             await trio.sleep(seconds / 2)
             then()
 
@@ -111,6 +112,7 @@ async def test_who_hears_of_it(autojump_clock: MockClock) -> None:
     here = world(mqtt=Upstream(), raw=Upstream("answers 503, not 101"))
     await run_for(here, 1)
     assert here.well == ["mqtt"]
+    assert sorted(here.told) == [("mqtt", ""), ("raw", "answers 503, not 101")]
 
 
 async def test_readiness(autojump_clock: MockClock) -> None:
@@ -141,10 +143,11 @@ async def test_log(autojump_clock: MockClock, steady: None, log: list[MutableMap
     assert {line["protocol"] for line in log} == {"mqtt"}
 
 
-async def test_heard_from_elsewhere() -> None:
-    """What another process has found counts like a finding of our own, but in its metrics."""
+async def test_heard_from_elsewhere(log: list[MutableMapping[str, Any]]) -> None:
+    """What another process has found counts like a finding of our own, but in its metrics and its log."""
     here = world(mqtt=Upstream())
     here.health.hear("mqtt", "")
+    assert log == []
     assert here.well == ["mqtt"]
     assert here.health.unready(["mqtt"]) == ""
     assert here.sample("ws_upstream_health_success_total") == 0

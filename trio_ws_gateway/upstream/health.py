@@ -1,6 +1,6 @@
 """Are the upstreams well? Each is asked again and again, and what was found is told to whoever needs it.
 
-A service: ``run`` belongs in the caller's nursery and ends by cancellation; one process of a group may run it, and the
+A service: ``run`` belongs in the caller's nursery and ends by cancellation; one process of a group runs it, and the
 others ``hear`` what it finds. A healthy probe closes an open circuit. A failing one opens none: it may ask the wrong
 question, and must not lock out sessions that succeed.
 """
@@ -39,26 +39,20 @@ class Health:
         self._well = well
         self._metrics = metrics
         self._log = log
-        self._why: dict[str, str] = {}  # of each upstream that was asked
+        self._why: dict[str, str] = {}  # by protocol, of each upstream that was asked
 
-    async def run(self) -> None:
-        """Ask at once, and then every interval."""
+    async def run(self, tell: Callable[[str, str], object] = lambda _protocol, _why: None) -> None:
+        """Ask at once, and then every interval. ``tell``: whoever else is to ``hear`` what was found."""
         async with trio.open_nursery() as nursery:
             for protocol, probe in self._probes.items():
-                nursery.start_soon(self._watch, protocol, probe)
+                nursery.start_soon(self._watch, protocol, probe, tell)
 
     def hear(self, protocol: str, why: str) -> None:
         """What a probe has found of that upstream: why it is not well, empty where it is."""
-        before, self._why[protocol] = self._why.get(protocol), why
+        self._why[protocol] = why
         self._metrics.upstream_healthy.labels(protocol).set(not why)
         if not why:
             self._well(protocol)
-        if before is not None and bool(before) == bool(why):
-            return
-        if why:
-            self._log.warning("upstream unhealthy", protocol=protocol, reason=why)
-        else:
-            self._log.info("upstream healthy", protocol=protocol)
 
     def unready(self, protocols: Iterable[str]) -> str:
         """Why not all of these upstreams are well; empty where they are."""
@@ -67,18 +61,29 @@ class Health:
                 return f"the upstream of {protocol}: {why}"
         return ""
 
-    async def _watch(self, protocol: str, probe: Probe) -> None:
+    async def _watch(self, protocol: str, probe: Probe, tell: Callable[[str, str], object]) -> None:
         while True:
             why = await self._asked(probe)
             (self._metrics.health_failure if why else self._metrics.health_success).inc()
+            self._log_change(protocol, why)
             self.hear(protocol, why)
+            tell(protocol, why)
             await trio.sleep(self._interval_seconds * random.uniform(1 - SPREAD, 1 + SPREAD))  # noqa: S311 - no secret
+
+    def _log_change(self, protocol: str, why: str) -> None:
+        before = self._why.get(protocol)
+        if before is not None and bool(before) == bool(why):
+            return
+        if why:
+            self._log.warning("upstream unhealthy", protocol=protocol, reason=why)
+        else:
+            self._log.info("upstream healthy", protocol=protocol)
 
     async def _asked(self, probe: Probe) -> str:
         try:
             with trio.move_on_after(self._timeout_seconds):
                 return await probe()
-        except Exception as error:  # ``hear`` logs it: whatever an upstream says, no gateway ends for it
+        except Exception as error:  # ``_log_change`` logs it: whatever an upstream says, no gateway ends for it
             return _reason(error)
         return "no answer in time"
 
