@@ -29,6 +29,7 @@ class Ledger:
         self.greeting: Greeting | None = None
         self.identity: Identity | None = None
         self.upstream = ""
+        self.reconnects = 0
 
     def begin(self, relay: Relay) -> None:
         """From now on the session is an active one. Not a context manager: those live as long as the session."""
@@ -62,6 +63,8 @@ class Ledger:
             line["upstream"] = self.upstream
         if relay is not None:
             line |= relay.counts
+        if self.reconnects:
+            line["reconnects"] = self.reconnects
         line["duration"] = round(trio.current_time() - self._began_at, 3)
         self._metrics.count_end(cause, protocol)
         self._log.log(level_of(cause), "session ended" if relay is not None else "refused", **line)

@@ -173,7 +173,9 @@ class Metrics:
         )
         self.protocol_connections = counter("ws_protocol_connections_total", "Sessions relayed.", "protocol")
         self.proxy_errors = counter("ws_proxy_errors_total", "Sessions that an upstream or a fault ended.", "protocol")
-        self.proxy_retries = counter("ws_proxy_retries_total", "Further tries to reach an upstream.", "protocol")
+        self.proxy_retries = counter(
+            "ws_proxy_retries_total", "Further tries to reach an upstream, also in mid-session.", "protocol"
+        )
         self.circuit_open = counter("ws_circuit_open_total", "Circuit breakers that opened.", "protocol")
         self.circuit_state = gauge("ws_circuit_state", "Circuit breakers: 0 closed, 1 half-open, 2 open.", "protocol")
         self.health_success = counter("ws_upstream_health_success_total", "Health probes that succeeded.")

@@ -31,9 +31,11 @@ from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
 from trio_ws_gateway.protocols.opening import OpeningReader
-from trio_ws_gateway.protocols.raw import RawAdapter, RawGreeting
+from trio_ws_gateway.protocols.raw import NAME as RAW
+from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
-from trio_ws_gateway.relay.relay import Relay, Terms
+from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
+from trio_ws_gateway.renewal import Renewal
 from trio_ws_gateway.upstream.dial import Dialled
 from trio_ws_gateway.upstream.introduction import Visitor
 from trio_ws_gateway.upstream.routes import Routes
@@ -103,6 +105,7 @@ class Session:
         self._before_relay = trio.CancelScope()
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
+        self._renewal: Renewal | None = None  # of its upstream, where that is wanted
         self._subject: Hashable = None  # whose session this counts as, once it does
         self._block: Hashable = None  # and from where, in all gateways
 
@@ -174,7 +177,7 @@ class Session:
         visitor = await self._verify(self._visitor(request), credential)
         speaks_raw = credential is not None and claimed is None
         if credential is not None:
-            allowed = await self._enter(RawAdapter.name if claimed is None else claimed.name)
+            allowed = await self._enter(RAW if claimed is None else claimed.name)
         upstream_first = speaks_raw and self._settings.early_dial
         if upstream_first:
             beginning = self._raw_beginning(visitor, upgrade)
@@ -255,7 +258,9 @@ class Session:
     def _raw_beginning(self, visitor: Visitor, upgrade: Upgrade) -> Beginning:
         """A raw client whose credential came early: its 101 will say what its upstream has agreed to."""
         greeting = self._ledger.greeting = RawGreeting()
-        extensions = permessage_deflate_offer(upgrade.extensions) if self._settings.ws_compression == "pass" else None
+        # A new connection would not know what an old one's messages were compressed against.
+        compresses = self._settings.ws_compression == "pass" and not self._settings.raw_reconnect
+        extensions = permessage_deflate_offer(upgrade.extensions) if compresses else None
         offer = Offer(subprotocols=upgrade.subprotocols, extensions=extensions)
         return Beginning(visitor=visitor, greeting=greeting, offer=offer)
 
@@ -298,13 +303,13 @@ class Session:
             for direction, rates in of_one(allowed.rates).items()
         }
 
-    async def _dial(self, beginning: Beginning) -> Dialled[Accepted]:
+    async def _dial(self, beginning: Beginning, tried: int = 0) -> Dialled[Accepted]:
         """Route, and reach the upstream. A client that leaves meanwhile ends the dial."""
         route = self._services.routes.of(beginning.greeting.protocol)
         self._ledger.upstream = route.url.text
 
         async def reach() -> Dialled[Accepted]:
-            dialled = await route.reach(beginning.greeting, beginning.visitor, beginning.offer)
+            dialled = await route.reach(beginning.greeting, beginning.visitor, beginning.offer, tried=tried)
             self._sockets.append(dialled.sock)
             return dialled
 
@@ -314,6 +319,8 @@ class Session:
         self, beginning: Beginning, dialled: Dialled[Accepted], budgets: Mapping[Direction, Budget | None]
     ) -> Relay:
         greeting = self._ledger.greeting = beginning.greeting.without_secrets()
+        if greeting.protocol == RAW and self._settings.raw_reconnect:
+            self._renewal = self._renewal_of(evolve(beginning, greeting=greeting), dialled.accepted)
         relay = Relay(
             self._client.sock,
             dialled.sock,
@@ -333,12 +340,35 @@ class Session:
     async def _run_relay(self, relay: Relay) -> None:
         self._ledger.begin(relay)
         try:
-            cause = await relay.run()
+            cause = await relay.run(None if self._renewal is None else partial(self._renew, self._renewal))
         finally:
             self._ledger.end(relay)
         if relay.fault is not None:
             self._ledger.fault(relay.fault)
         self._ledger.close(cause, relay.detail)
+
+    def _renewal_of(self, beginning: Beginning, accepted: Accepted) -> Renewal:
+        """How it reaches its upstream again: as the same visitor, who has agreed on the same."""
+        again = evolve(beginning, offer=accepted.again, opening=b"", ahead=b"")
+
+        async def dial(tried: int) -> Dialled[Accepted]:
+            self._services.metrics.proxy_retries.labels(again.greeting.protocol).inc()
+            return await self._dial(again, tried)
+
+        return Renewal(
+            self._services.authenticator,
+            beginning.visitor.token,
+            dial,
+            retry_max=self._settings.ws_dial_retry_max,
+            lasting_seconds=self._settings.ws_dial_timeout_seconds,
+        )
+
+    async def _renew(self, renewal: Renewal) -> Renewed:
+        """Another upstream in place of the one that was lost."""
+        leg.close(self._sockets.pop())
+        dialled = await renewal()
+        self._ledger.reconnects += 1
+        return Renewed(upstream=dialled.sock, from_upstream=dialled.rest, from_client=self._client.take_ahead())
 
     async def _refuse(self, refused: Refused) -> None:
         """Tell the client why it is not let in."""

@@ -8,6 +8,7 @@ import ssl
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import pytest
 import trio
@@ -19,7 +20,7 @@ from trio.testing import wait_all_tasks_blocked
 from tests.certificates import Authority, tls_pair
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.limits.purses import Common, budget
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
@@ -28,7 +29,7 @@ from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
-from trio_ws_gateway.relay.relay import Relay, Terms
+from trio_ws_gateway.relay.relay import Relay, Renew, Renewed, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import (
@@ -95,6 +96,7 @@ async def relaying(
     from_upstream: bytes = b"",
     compressed: bool = False,
     prepare: Callable[[Relay], None] = lambda relay: None,
+    renew: Renew | None = None,
 ) -> AsyncIterator[Ends]:
     """A running relay. Its sockets are closed when it ends, as a session does it."""
     client_far, client_near = tcp_pair()
@@ -118,7 +120,7 @@ async def relaying(
 
     async def run() -> None:
         try:
-            await relay.run()
+            await relay.run(renew)
         finally:
             leg.close(client_near)
             leg.close(upstream_near)
@@ -1154,3 +1156,103 @@ class TestPings:
                 await ends.client.hear()
                 assert not scanner.owes_a_pong
             ends.client.end_stream()
+
+
+class TestAnotherUpstream:
+    @asynccontextmanager
+    async def renewing(self, terms: Terms = TERMS, **given: Any) -> AsyncIterator[tuple[Ends, Peer, trio.Event]]:  # noqa: ANN401
+        """A relay that is given another upstream when it loses its own, that other one, and when that was."""
+        near, far = tcp_pair() if tls is None else await tls_pair(*tls, "localhost")
+        lost = trio.Event()
+
+        async def renew() -> Renewed:
+            lost.set()
+            return Renewed(upstream=near, from_upstream=b"", from_client=b"")
+
+        with near, Peer(far, masked=False) as again:
+            async with relaying(terms, renew=renew, **given) as ends:
+                yield ends, again, lost
+                ends.client.end_stream()
+
+    async def test_both_ways(self) -> None:
+        """Behind the other upstream all passes as before, in bulk too."""
+        async with self.renewing() as (ends, again, lost):
+            await ends.client.say(TEXT, b"one")
+            await ends.upstream.hear()
+            ends.upstream.end_stream()
+            await lost.wait()
+            for size in (1, 300_000):
+                for source, target in ((ends.client, again), (again, ends.client)):
+                    async with trio.open_nursery() as nursery:
+                        nursery.start_soon(source.say, BINARY, bytes(size))
+                        assert await target.hear() == (BINARY, True, bytes(size))
+            assert ends.relay.counts["messages_from_client"] == 3
+            assert ends.relay.counts["messages_from_upstream"] == 2
+
+    async def test_last_words(self) -> None:
+        """All that the first has said arrives, however slowly the client reads, before what the other one says."""
+        async with self.renewing() as (ends, again, _):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ends.upstream.say, BINARY, bytes(9_000_000))
+                await wait_all_tasks_blocked()
+                await again.say(TEXT, b"second")
+                assert await ends.client.hear() == (BINARY, True, bytes(9_000_000))
+            ends.upstream.end_stream()
+            assert await ends.client.hear() == (TEXT, True, b"second")
+
+    async def test_what_the_first_does_not_take(self) -> None:
+        """With a message on its way to it that it does not take the first is lost for good."""
+        async with self.renewing() as (ends, again, _):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ends.client.say, BINARY, bytes(9_000_000))
+                await wait_all_tasks_blocked()
+                ends.upstream.end_stream()
+                await ends.done.wait()
+                nursery.cancel_scope.cancel()
+            assert ends.relay.cause is Cause.UPSTREAM_LOST
+            leg.close(again.sock)
+
+    async def test_budget_goes_on(self) -> None:
+        """What was spent before is spent."""
+        async with self.renewing(budget=made(messages=Rate(0.001, 3))) as (ends, again, lost):
+            await ends.client.say(TEXT, b"one")
+            await ends.upstream.hear()
+            ends.upstream.end_stream()
+            await lost.wait()
+            for _ in range(2):
+                await ends.client.say(TEXT, b"more")
+                await again.hear()
+            await ends.client.say(TEXT, b"too many")
+            assert await ends.client.hear_close() == (1008, "Rate limit exceeded")
+
+    async def test_idle_and_pings_go_on(self) -> None:
+        """The other upstream is pinged when it is silent, its answers stay here, and without them it is idle."""
+        pace = Pace(ping_seconds=0.1, idle_seconds=0.3)
+        async with self.renewing(evolve(TERMS, pace=pace)) as (ends, again, _), trio.open_nursery() as nursery:
+
+            async def answer() -> None:
+                with contextlib.suppress(EOFError, AssertionError, OSError):
+                    while True:
+                        opcode, _, payload = await ends.client.hear()
+                        if opcode == PING:
+                            await ends.client.say(PONG, payload)
+
+            nursery.start_soon(answer)
+            ends.upstream.end_stream()
+            opcode, _, payload = await again.hear()
+            await again.say(PONG, payload)
+            assert opcode == PING
+            await ends.done.wait()
+            assert (ends.relay.cause, ends.relay.detail) == (Cause.IDLE, "upstream")
+            nursery.cancel_scope.cancel()
+
+    async def test_refused(self) -> None:
+        """Where there is no other the session ends for the cause that is given."""
+
+        async def renew() -> Renewed:
+            raise Refused(Cause.INVALID_TOKEN, "expired")
+
+        async with relaying(renew=renew) as ends:
+            ends.upstream.end_stream()
+            assert await ends.client.hear_close() == (1008, "JWT invalid or expired")
+            assert (ends.relay.cause, ends.relay.detail) == (Cause.INVALID_TOKEN, "expired")

@@ -260,6 +260,19 @@ async def test_pauses_grow(autojump_clock: object) -> None:
     assert [each - begun_at for each in at] == pytest.approx([1, 1 + 4, 5 + 0, 5 + 4])
 
 
+@pytest.mark.parametrize(("tried", "pauses"), [(1, [2, 4, 8]), (3, [8]), (5, [32])])
+async def test_tries_that_have_failed_before(autojump_clock: object, tried: int, pauses: list[float]) -> None:
+    """Tries of before count, and there is one more in any case; its pause is as long as theirs were many."""
+    retries: list[None] = []
+    began_at = trio.current_time()
+    patient = dialler(timeout_seconds=100, retry_max=3, retry_interval_seconds=2)
+    url = WebSocketUrl.parse(f"ws://127.0.0.1:{free_port()}/")
+    with pytest.raises(DialFailed):
+        await patient.dial(url, REQUEST, name_of, lambda: retries.append(None), tried=tried)
+    assert trio.current_time() - began_at == pytest.approx(sum(pauses))
+    assert len(retries) == len(pauses) - 1
+
+
 async def test_no_pause_outlasts_the_deadline(autojump_clock: object) -> None:
     """A pause is drawn from the time that is left where that is less: who has a try left has it."""
     retries: list[None] = []

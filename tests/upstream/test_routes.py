@@ -51,6 +51,7 @@ class Answering(Dialler):
         trying_again: Callable[[], None],
         *,
         once: bool = False,
+        tried: int = 0,
     ) -> Dialled[T]:
         self.asked.append(parse_request(request))
         await trio.sleep(TRY_SECONDS)

@@ -277,6 +277,13 @@ def test_upstream_may_name_nothing() -> None:
     assert check_upstream_answer(answer(), KEY, offer) == Accepted(subprotocol=None, extensions=None)
 
 
+@pytest.mark.parametrize("name", ["b", None])
+def test_upstream_agrees_on_the_same_again(name: str | None) -> None:
+    """What one upstream agreed to the next one is offered: exactly the name, which it must choose, or none."""
+    again = Accepted(subprotocol=name, extensions=None).again
+    assert again == Offer(subprotocols=("b",) if name else (), must_choose=name is not None)
+
+
 def test_upstream_that_must_name_one() -> None:
     """Where a protocol needs its subprotocol, an upstream that names none is a bad one."""
     offer = Offer(subprotocols=("mqtt",), must_choose=True)

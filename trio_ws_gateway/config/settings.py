@@ -263,6 +263,11 @@ class Settings:
         kinds.BOOLEAN,
         "Whether a raw upstream gets the token (`Authorization: Bearer`); `false`: identity headers only.",
     )
+    raw_reconnect: bool = setting(
+        "false",
+        kinds.BOOLEAN,
+        "Whether a raw upstream that drops between two messages is dialled anew, unnoticed; without compression then.",
+    )
     cb_failure_threshold: int = setting(
         "5",
         kinds.POSITIVE_COUNT,

@@ -69,6 +69,12 @@ class Intake:
             self.paid = max(0, self.paid - size)
         return size
 
+    def put_behind(self, data: bytes) -> None:
+        """What others have read from the source, behind all that was read here."""
+        if data:
+            self.ahead = memoryview(data if self.ahead is None else bytes(self.ahead) + data)
+            self.bytes += len(data)
+
     def put_back(self, start: int, end: int, *, free: bool) -> None:
         """What stands there in the buffer has not passed, and comes again. ``free``: it draws on no budget."""
         if start == end:

@@ -227,6 +227,19 @@ class Pump:
             await self._wait_for(self.step())
         return self.ended
 
+    @property
+    def between_messages(self) -> bool:
+        """All that it was to pass has passed, up to the end of a message."""
+        return not (self.scanner.inside or self.scanner.fragmented) and self.outlet.has_room
+
+    def go_on(self, source: socket.socket, target: socket.socket, ahead: bytes) -> None:
+        """From between two messages, with another socket at one end. ``ahead``: what was read from the source."""
+        self.intake.source, self.intake.ended, self.outlet.target = source, False, target
+        self.intake.put_behind(ahead)
+        self.ended, self._lacks = None, None
+        self._until_empty = self._is_tls
+        self.heard_at = trio.current_time()
+
     def insert(self, frame: bytes) -> None:
         """Send a frame of ours to the target, now or at the next frame boundary."""
         self._inserts += frame

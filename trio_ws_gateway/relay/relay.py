@@ -8,12 +8,13 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 import math
 import os
 import socket
+from collections.abc import Awaitable, Callable
 
 import trio
 from attrs import frozen
 
 from trio_ws_gateway import farewell
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.protocols.base import Greeting, Walker
 from trio_ws_gateway.relay.goodbye import conclude, hear_out
@@ -39,6 +40,19 @@ class Terms:
     max_message_bytes: int = NO_LIMIT
     max_message_bytes_to_client: int = NO_LIMIT
     max_fragments: int = NO_LIMIT
+
+
+@frozen(kw_only=True)
+class Renewed:
+    """Another upstream: its socket, what was read from that already, and what of the client's meanwhile."""
+
+    upstream: socket.socket
+    from_upstream: bytes
+    from_client: bytes
+
+
+Renew = Callable[[], Awaitable[Renewed]]
+"""Raises ``Refused`` where there is no other."""
 
 
 class Side:
@@ -179,10 +193,15 @@ class Relay:
             self.cause, self.detail = cause, detail
         self._scope.cancel()
 
-    async def run(self) -> Cause:
-        """Relay until there is a cause to end; both sides have been told by then, or could not be."""
+    async def run(self, renew: Renew | None = None) -> Cause:
+        """Relay until there is a cause to end; both sides have been told by then, or could not be.
+
+        ``renew``: how there is another upstream where one is lost between messages, as often as that happens.
+        """
         try:
             await self._forward()
+            while renew is not None and self._may_go_on and await self._goes_on(renew):
+                await self._forward()
         except Exception as fault:
             self._failed(fault)
         self.cause = self.cause or self._likely
@@ -199,6 +218,26 @@ class Relay:
         """A mistake of ours ends this session and no other; whoever runs it logs it."""
         self.fault = fault
         self.cause = self.cause or Cause.FAULT
+
+    @property
+    def _may_go_on(self) -> bool:
+        """Only the upstream is lost, and nothing is half said, or was asked and not answered."""
+        lost = self.cause is None and self.to_client.ended is Ended.SOURCE_LOST and self.to_upstream.ended is None
+        unanswered = bool(self.to_client.intake.kept) or self.to_client.scanner.owes_a_pong
+        return lost and not unanswered and self.to_upstream.between_messages and self.to_client.between_messages
+
+    async def _goes_on(self, renew: Renew) -> bool:
+        """Whether there is another upstream to go on with."""
+        with trio.CancelScope() as self._scope:
+            try:
+                renewed = await renew()
+            except Refused as refused:
+                self.end(refused.cause, refused.detail)
+                return False
+            client = self.to_upstream.source
+            self.to_upstream.go_on(client, renewed.upstream, renewed.from_client)
+            self.to_client.go_on(renewed.upstream, client, renewed.from_upstream)
+        return self.cause is None
 
     async def _forward(self) -> None:
         if self.cause is not None:  # it came before there was anything to cancel
@@ -248,7 +287,8 @@ class Relay:
                 self._likely = Cause.UPSTREAM_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
             case Ended.SOURCE_LOST:
-                self.end(Cause.UPSTREAM_LOST)
+                self._likely = Cause.UPSTREAM_LOST
+                self._scope.cancel()
             case Ended.TARGET_LOST:
                 self._likely = Cause.CLIENT_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)

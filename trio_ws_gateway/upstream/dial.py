@@ -58,17 +58,19 @@ class Dialler:
         trying_again: Callable[[], None],
         *,
         once: bool = False,
+        tried: int = 0,
     ) -> Dialled[T]:
         """Dial until ``check`` accepts an answer. Raises ``DialFailed`` when tries or time run out.
 
         ``check`` raises ``BadUpstream``. ``trying_again`` is called before each further try, and ends the dial with
-        what it raises. ``once``: no further tries.
+        what it raises. ``once``: no further tries. ``tried``: how many have failed before.
         """
         failed = DialFailed(Failure.SILENT, "no answer in time")
         with trio.move_on_after(self.timeout_seconds) as patience:
-            for tried in range(1 if once else 1 + self.retry_max):
-                if tried:
-                    await trio.sleep(self._pause_seconds(tried, patience.deadline - trio.current_time()))
+            for failures in range(tried, 1 + (tried if once else max(tried, self.retry_max))):
+                if failures:
+                    await trio.sleep(self._pause_seconds(failures, patience.deadline - trio.current_time()))
+                if failures > tried:
                     trying_again()
                 try:
                     return await self._try(url, request, check)
@@ -78,9 +80,9 @@ class Dialler:
                     break
         raise DialFailed(failed.failure, f"{url.authority}: {failed.detail}")
 
-    def _pause_seconds(self, tried: int, left_seconds: float) -> float:
+    def _pause_seconds(self, failures: int, left_seconds: float) -> float:
         """Never past the deadline: who has tries left has them before it."""
-        return self.jitter() * min(self.retry_interval_seconds * 2.0 ** min(tried - 1, 30), left_seconds)
+        return self.jitter() * min(self.retry_interval_seconds * 2.0 ** min(failures - 1, 30), left_seconds)
 
     async def _try(self, url: WebSocketUrl, request: bytes, check: Callable[[Response], T]) -> Dialled[T]:
         sock = await connect(_literal(url.host) or await self.resolve(url.host), url.port)

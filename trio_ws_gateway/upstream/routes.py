@@ -41,8 +41,11 @@ class Route:
     metrics: Metrics
     forwards_token: bool
 
-    async def reach(self, greeting: Greeting, visitor: Visitor, offer: Offer) -> Dialled[Accepted]:
-        """An upstream that has accepted the visitor. Raises ``Refused``: UPSTREAM_UNAVAILABLE or CIRCUIT_OPEN."""
+    async def reach(self, greeting: Greeting, visitor: Visitor, offer: Offer, *, tried: int = 0) -> Dialled[Accepted]:
+        """An upstream that has accepted the visitor. Raises ``Refused``: UPSTREAM_UNAVAILABLE or CIRCUIT_OPEN.
+
+        ``tried``: how many tries have failed before.
+        """
         introduction = introduce(
             self.url,
             visitor if self.forwards_token else evolve(visitor, token=None),
@@ -59,7 +62,7 @@ class Route:
 
             began_at = trio.current_time()
             dialled = await self.dialler.dial(
-                self.url, introduction.request, introduction.check, trying_again, once=permit.trial
+                self.url, introduction.request, introduction.check, trying_again, once=permit.trial, tried=tried
             )
             self.metrics.dial_seconds.labels(self.protocol).observe(trio.current_time() - began_at)
         return dialled

@@ -54,6 +54,12 @@ class Accepted:
     subprotocol: str | None
     extensions: str | None
 
+    @property
+    def again(self) -> Offer:
+        """What to offer to whom this should be agreed on with as well, for a client that has heard it already."""
+        name = self.subprotocol
+        return Offer() if name is None else Offer(subprotocols=(name,), must_choose=True)
+
 
 def check_upgrade(request: Request, path: str) -> Upgrade:
     """What the handshake in a request asks for (RFC 6455 4.2.1). Raises ``HttpError``.
