@@ -80,13 +80,13 @@ class World:
     metrics: Metrics
     routes: Routes
 
-    async def reach(self, protocol: str = "raw") -> None:
-        dialled = await self.routes.of(protocol).reach(RawGreeting(), VISITOR, Offer())
+    async def reach(self, protocol: str = "raw", tried: int = 0) -> None:
+        dialled = await self.routes.of(protocol).reach(RawGreeting(), VISITOR, Offer(), tried=tried)
         dialled.sock.close()
 
-    async def refusal(self, protocol: str = "raw") -> Cause:
+    async def refusal(self, protocol: str = "raw", tried: int = 0) -> Cause:
         with pytest.raises(Refused) as caught:
-            await self.reach(protocol)
+            await self.reach(protocol, tried)
         assert caught.value.detail.startswith("backend:8081: ")
         return caught.value.cause
 
@@ -268,6 +268,36 @@ async def test_opens_between_tries(autojump_clock: MockClock) -> None:
             nursery.start_soon(here.refusal)
     assert causes == [Cause.CIRCUIT_OPEN]
     assert here.sample("ws_proxy_retries_total") == THRESHOLD
+
+
+async def test_opens_and_closes_between_tries(autojump_clock: MockClock) -> None:
+    """A session whose circuit was open between two of its tries goes on when it is closed again, as of now."""
+    here = world()
+    here.dialler.ends[:] = [Failure.UNREACHABLE] * THRESHOLD
+    async with trio.open_nursery() as nursery:
+        for _ in range(THRESHOLD):
+            nursery.start_soon(here.refusal)
+        await trio.sleep(1.5 * TRY_SECONDS)
+        nursery.start_soon(here.reach)
+        await trio.sleep(0.6 * TRY_SECONDS)
+        assert here.sample("ws_circuit_state") == 2
+        here.routes.is_healthy("raw")
+    assert here.sample("ws_circuit_state") == 0
+
+
+async def test_sessions_that_were_had(autojump_clock: MockClock) -> None:
+    """Sessions that have lost their upstream open nothing, and are closed off as all are; as a trial they count."""
+    here = world()
+    here.dialler.ends[:] = [Failure.UNREACHABLE] * 10 * THRESHOLD
+    for _ in range(10 * THRESHOLD):
+        assert await here.refusal(tried=1) is Cause.UPSTREAM_UNAVAILABLE
+    assert here.sample("ws_circuit_state") == 0
+    await here.open_circuit()
+    assert await here.refusal(tried=1) is Cause.CIRCUIT_OPEN
+    await trio.sleep(OPEN_SECONDS)
+    here.dialler.ends[:] = [Failure.UNREACHABLE]
+    assert await here.refusal(tried=1) is Cause.UPSTREAM_UNAVAILABLE
+    assert here.sample("ws_circuit_state") == 2
 
 
 async def test_healthy_probe(autojump_clock: MockClock) -> None:

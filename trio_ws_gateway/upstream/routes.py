@@ -6,8 +6,7 @@ single try belongs here. The socket that comes back is the caller's.
 
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
 import structlog
 import trio
@@ -44,7 +43,8 @@ class Route:
     async def reach(self, greeting: Greeting, visitor: Visitor, offer: Offer, *, tried: int = 0) -> Dialled[Accepted]:
         """An upstream that has accepted the visitor. Raises ``Refused``: UPSTREAM_UNAVAILABLE or CIRCUIT_OPEN.
 
-        ``tried``: how many tries have failed before.
+        ``tried``: how many tries have failed before, of a session that was had and is lost. Of those that are lost
+        together some are soon out of tries, so they count only as a trial; else they would close off all others.
         """
         introduction = introduce(
             self.url,
@@ -53,38 +53,40 @@ class Route:
             key=b64encode(secrets.token_bytes(16)).decode(),
             by_name=greeting.names_the_client,
         )
-        with self._permitted() as permit:
+        permit = self._permit()
 
-            def trying_again() -> None:
-                if not self.breaker.is_current(permit):
+        def trying_again() -> None:
+            nonlocal permit
+            if not self.breaker.is_current(permit):
+                if self.breaker.state is not State.CLOSED:
                     raise self._closed_off()
-                self.metrics.proxy_retries.labels(self.protocol).inc()
+                permit = self._permit()  # it was open meanwhile
+            self.metrics.proxy_retries.labels(self.protocol).inc()
 
-            began_at = trio.current_time()
+        began_at = trio.current_time()
+        try:
             dialled = await self.dialler.dial(
                 self.url, introduction.request, introduction.check, trying_again, once=permit.trial, tried=tried
             )
-            self.metrics.dial_seconds.labels(self.protocol).observe(trio.current_time() - began_at)
-        return dialled
-
-    @contextmanager
-    def _permitted(self) -> Iterator[Permit]:
-        """Leave to dial; the breaker learns what came of it, and nothing of whoever leaves or is at fault itself."""
-        permit = self.breaker.permit(trio.current_time())
-        if permit is None:
-            raise self._closed_off()
-        try:
-            yield permit
         except DialFailed as failed:
-            if failed.failure.row.away:
+            if failed.failure.row.away and (permit.trial or not tried):
                 self.breaker.fail(permit, trio.current_time())
             else:
                 self.breaker.abandon(permit)
             raise Refused(Cause.UPSTREAM_UNAVAILABLE, failed.detail) from None
-        except BaseException:
+        except BaseException:  # nothing is learnt of whoever leaves or is at fault itself
             self.breaker.abandon(permit)
             raise
         self.breaker.succeed()
+        self.metrics.dial_seconds.labels(self.protocol).observe(trio.current_time() - began_at)
+        return dialled
+
+    def _permit(self) -> Permit:
+        """Leave to dial; the breaker has to learn what came of it."""
+        permit = self.breaker.permit(trio.current_time())
+        if permit is None:
+            raise self._closed_off()
+        return permit
 
     def _closed_off(self) -> Refused:
         return Refused(Cause.CIRCUIT_OPEN, f"{self.url.authority}: the circuit is {self.breaker.state.value}")
