@@ -1,7 +1,7 @@
 """RAW_RECONNECT: an upstream that drops between two messages is dialled again, and the client does not notice."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -171,6 +171,51 @@ async def test_half_said(begin: Callable[[Peer, Peer], Awaitable[None]]) -> None
             begin is not upstream_in_a_frame
         )
         assert home.upstream.connections == 1
+
+
+FIRST = ((TEXT, b"ab", False), (PONG, b"", True), (CONTINUATION, b"c", True))
+SECOND = ((BINARY, bytes(130), True),)
+
+
+def octets(frames: Iterable[tuple[int, bytes, bool]], *, masked: bool) -> bytes:
+    return b"".join(build_frame(opcode, payload, fin=fin, masked=masked) for opcode, payload, fin in frames)
+
+
+async def test_upstream_cut_anywhere() -> None:
+    """After whichever byte of its own the upstream drops, the session goes on exactly where no message is half said."""
+    first, second = octets(FIRST, masked=False), octets(SECOND, masked=False)
+    said = first + second
+    cuts = [*range(len(first) + 6), len(said) - 1, len(said)]
+    whole = {0, len(first), len(said)}
+    async with house(RAW_RECONNECT="true", WS_CLOSE_TIMEOUT_SECONDS="0.01") as home:
+        for cut in cuts:
+            async with home.raw() as (client, upstream):
+                await upstream.send(said[:cut])
+                end(upstream)
+                if cut in whole:
+                    again = await home.upstream.next()
+                    await again.say(TEXT, b"on")
+                    assert await client.read_until(b"on") == said[:cut] + build_frame(TEXT, b"on", masked=False)
+                else:
+                    assert said[:cut].startswith((await client.read_to_end()).partition(b"\x88")[0])
+        assert home.upstream.connections == len(cuts) + len(whole)
+
+
+async def test_client_cut_anywhere() -> None:
+    """What of the client's had not passed when the upstream dropped passes to the other one, a cut header too."""
+    first, second = octets(FIRST, masked=True), octets(SECOND, masked=True)
+    said = first + second
+    passes = {0: 0, len(first): len(first), len(said): len(said)}  # by what was sent: where no message is half said
+    passes |= dict.fromkeys(range(1, 6), 0) | {len(first) + cut: len(first) for cut in range(1, 8)}  # cut headers
+    async with house(RAW_RECONNECT="true", WS_CLOSE_TIMEOUT_SECONDS="0.01") as home:
+        for cut, passed in passes.items():
+            async with home.raw() as (client, upstream):
+                await client.send(said[:cut])
+                assert await upstream.read(passed) == said[:passed]
+                end(upstream)
+                again = await home.upstream.next()
+                await client.send(said[cut:])
+                assert await again.read(len(said) - passed) == said[passed:]
 
 
 async def test_answered_ping_is_no_obstacle() -> None:
