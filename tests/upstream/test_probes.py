@@ -58,17 +58,16 @@ class Upstream:
             try:
                 self.requests.append(parse_request(await peer.read_until(b"\r\n\r\n")))
             except EOFError:
-                self.ended += 1
                 return
             await peer.send(self.answer(self.requests[-1]))
             await self.converse(peer)
             await peer.read_to_end()
-            self.ended += 1
         except OSError:
             pass
         except (AssertionError, EOFError) as error:
             self.fault = error
         finally:
+            self.ended += 1
             leg.close(sock)
 
     def probes(self, *, host: str = "127.0.0.1", subprotocol: str | None = None, ca_file: Path | None = None) -> Probes:
