@@ -111,8 +111,11 @@ def _missed(results: Results) -> Iterator[str]:
     missed = [row for row in results.rows() if any(map(row.missed, row.goals))]
     if missed:
         yield "## Why a goal is missed\n"
+        missed_for: dict[str, list[str]] = {}
         for row in missed:
-            yield f"- {row.title}: {WHY.get(row.name, 'not looked into yet')}"
+            missed_for.setdefault(WHY.get(row.name, "not looked into yet"), []).append(row.title)
+        for reason, titles in missed_for.items():
+            yield f"- {'; '.join(titles)}: {reason}"
         yield ""
 
 
