@@ -6,6 +6,7 @@ session ended; behind that there is at the most a Close of the gateway's own.
 
 import math
 import random
+import socket
 from contextlib import ExitStack, suppress
 from typing import Self
 
@@ -39,6 +40,7 @@ ACTIONS = (
     "begin to say",
     "say much",
     "ping",
+    "urgent",
     "swallow",
     "half-close",
     "reset",
@@ -56,6 +58,7 @@ class Side:
         self.sent = bytearray()
         self.received = bytearray()
         self.whole = True  # everything that it began to send it has sent to its end, or will
+        self.was_urgent = False
         self._rest = b""  # of a frame that it has begun
 
     @property
@@ -165,6 +168,9 @@ def act(session: Session, action: str, chance: random.Random) -> None:
             side.send(build_frame(BINARY, bytes(300_000), masked=masked))
         case "ping":
             side.send(build_frame(PING, b"?", masked=masked))
+        case "urgent" if side.is_there and not side.was_urgent:
+            side.was_urgent = True
+            side.peer.sock.send(b"!", socket.MSG_OOB)  # is no part of the stream, until another one follows it
         case "swallow":
             side.swallow()
         case "half-close" if side.is_there:

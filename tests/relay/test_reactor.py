@@ -106,17 +106,21 @@ async def test_end_of_stream_while_the_owner_is_awake() -> None:
             nursery.cancel_scope.cancel()
 
 
-async def test_urgent_data() -> None:
-    """Urgent data (TCP's out-of-band byte) does not stop or spin anything."""
+@pytest.mark.parametrize("before", [b"", build_frame(TEXT, b"before", masked=True)], ids=["first", "behind data"])
+async def test_urgent_data(before: bytes) -> None:
+    """Urgent data (TCP's out-of-band byte) does not stop or spin anything, though it cuts a read short."""
     with Reactor() as reactor:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(reactor.run)
             way = OneWay(reactor)
             nursery.start_soon(way.run)
             await wait_all_tasks_blocked()
+            way.receiver.masked = False
+            way.sender.sock.send(before)
             way.sender.sock.send(b"!", socket.MSG_OOB)
             await way.sender.say(TEXT, b"after")
-            way.receiver.masked = False
+            if before:
+                assert await way.receiver.hear() == (TEXT, True, b"before")
             assert await way.receiver.hear() == (TEXT, True, b"after")
             way.sender.end_stream()
             await way.receiver.read_to_end()
@@ -289,7 +293,18 @@ async def test_an_insert_for_nobody() -> None:
             nursery.cancel_scope.cancel()
 
 
-ACTIONS = ("say", "say much", "half-close", "reset sender", "reset receiver", "cancel", "insert", "swallow", "yield")
+ACTIONS = (
+    "say",
+    "say much",
+    "urgent",
+    "half-close",
+    "reset sender",
+    "reset receiver",
+    "cancel",
+    "insert",
+    "swallow",
+    "yield",
+)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.sampled_from(ACTIONS)), min_size=20, max_size=120), st.randoms())
@@ -318,6 +333,8 @@ async def test_anything_at_any_moment(actions: list[tuple[int, str]], chance: ra
                             way.sender.sock.send(build_frame(TEXT, b"x" * chance.randrange(300), masked=True))
                         case "say much":
                             way.sender.sock.send(much)
+                        case "urgent":
+                            way.sender.sock.send(b"!", socket.MSG_OOB)
                         case "half-close":
                             way.sender.end_stream()
                         case "reset sender" | "reset receiver":

@@ -18,13 +18,20 @@ from attrs import define, field
 from tests.house import HANDSHAKE, agreeing
 from tests.oidc_provider import OidcProvider
 from tests.servers.gateway import MEASURING, Gateway
-from trio_ws_gateway.wire.frames import BINARY, build_frame
+from trio_ws_gateway.wire.frames import BINARY, PONG, build_frame
 from trio_ws_gateway.wire.http import build_head, parse_request
 
 # A coverage's tracer multiplies what is measured here.
 LAUNCHER = ("env", *(word for name in os.environ if name.startswith(MEASURING) for word in ("-u", name)))
 OUT_OF_REACH = {"RATE_LIMIT_PER_SECOND": "50000000", "RATE_LIMIT_BURST": "100000000"}
-SHAPES = {"b": b"x" * 65536, "t": b"x", "n": b""}  # bulk, tiny, none
+BULK, TINY, NONE, FIVES, PONGS = "btnfp"
+SHAPES = {  # opcode and payload of each frame
+    BULK: [(BINARY, b"x" * 65536)],
+    TINY: [(BINARY, b"x")],
+    NONE: [(BINARY, b"")],
+    FIVES: [(BINARY, b"")] * 5 + [(BINARY, b"x")] * 5,
+    PONGS: [(PONG, b"12345678")],
+}
 CHUNK = 256 * 1024
 
 TRIPS = 300
@@ -36,12 +43,12 @@ FLOOD_MIN_BYTES = 50_000  # during the round trips, or it was none
 QUESTION = b"?" * 100
 
 
-def from_upstream(payload: bytes) -> bytes:
-    return build_frame(BINARY, payload, masked=False)
+def from_upstream(payload: bytes, opcode: int = BINARY) -> bytes:
+    return build_frame(opcode, payload, masked=False)
 
 
-def from_client(payload: bytes) -> bytes:
-    frame = from_upstream(payload)
+def from_client(payload: bytes, opcode: int = BINARY) -> bytes:
+    frame = from_upstream(payload, opcode)
     head = frame[: len(frame) - len(payload)]
     return bytes([head[0], head[1] | 0x80]) + head[2:] + bytes(4) + payload
 
@@ -60,8 +67,9 @@ def head_of(sock: socket.socket) -> bytes:
     return bytes(head)
 
 
-def pour(sock: socket.socket, frame: bytes) -> None:
-    words = frame * (CHUNK // len(frame))
+def pour(sock: socket.socket, shape: str, frame: Callable[[bytes, int], bytes]) -> None:
+    words = b"".join(frame(payload, opcode) for opcode, payload in SHAPES[shape])
+    words *= CHUNK // len(words)
     while True:
         sock.sendall(words)
 
@@ -102,7 +110,7 @@ class Upstream:
         elif asked == "s":
             self.swallow(sock)
         else:
-            pour(sock, from_upstream(SHAPES[asked]))
+            pour(sock, asked, from_upstream)
 
     def swallow(self, sock: socket.socket) -> None:
         room = bytearray(CHUNK)
@@ -155,7 +163,7 @@ def flooding(upstream: Upstream, gateway: Gateway, issuer: OidcProvider, shape: 
     with session(gateway, issuer, "s" if direction == "up" else shape) as sock:
         sock.settimeout(None)
         if direction == "up":
-            upstream.start(lambda sock: pour(sock, from_client(SHAPES[shape])), sock)
+            upstream.start(lambda sock: pour(sock, shape, from_client), sock)
         else:
             upstream.start(upstream.swallow, sock)
         try:
@@ -180,7 +188,7 @@ def slowest_but_one_in_a_hundred(quiet: socket.socket) -> float:
 
 @pytest.mark.alone
 @pytest.mark.parametrize("direction", ["up", "down"])
-@pytest.mark.parametrize("shape", SHAPES, ids=["bulk", "tiny", "empty"])
+@pytest.mark.parametrize("shape", SHAPES, ids=["bulk", "tiny", "empty", "runs of five", "pongs"])
 def test_quiet_beside_a_flood(
     upstream: Upstream, gateway: Gateway, issuer: OidcProvider, shape: str, direction: str
 ) -> None:

@@ -28,7 +28,7 @@ from trio_ws_gateway.wire.frames import Found, FrameScanner
 # that somebody follows. A scan ends when it has looked at enough frames, but not at packets: those come in slices.
 SMALL_READ_BYTES = 8 * 1024
 LEAST_READ_BYTES = 1024
-MUCH_WORK = 900  # frames and packets: some 0.5 ms
+MUCH_WORK = 900  # frames and packets: some 0.3 ms
 WALKED_SLICE_BYTES = 8 * 1024  # of packets, which may have two bytes
 STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
 READS_PER_STEP = 4  # then others have their turn
@@ -212,7 +212,7 @@ class Pump:
     def _resize_reads(self, *, filled: bool) -> bool:
         """Let the next read be as large as this one was cheap; whether it was much work."""
         work = self.scanner.work
-        much = work - self._work > MUCH_WORK
+        much = work - self._work > MUCH_WORK or self.scanner.found is Found.ENOUGH
         self._work = work
         if much:
             self._read_bytes = max(LEAST_READ_BYTES, self._read_bytes // 8)

@@ -6,8 +6,9 @@ waits for the epoll's own descriptor, so the loop sees one busy socket in place 
 
 What a Trio core developer would ask:
 
-- *Starvation.* A pump's step has a budget, and so has a pass: what is left over is queued before
-  what comes next, and while anything is queued ``run`` checkpoints instead of waiting. While one
+- *Starvation.* A pump's step has a budget, and so has a pass. Who has just come goes before those who
+  had a step and have more to do, but not before those who had none for want of time. While anything is
+  queued ``run`` checkpoints instead of waiting. While one
   answer follows the next, ``run`` looks again before it goes back to Trio; that has a budget too,
   and where answers do not come at once it seldom does.
 - *Errors.* Nothing that a pump raises leaves the reactor: its owner gets it (``Pump.work``).
@@ -71,12 +72,14 @@ class Reactor:
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
-        self._edges = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+        # Urgent data ends a read short of what is there. Without its edge that would be taken for all there was.
+        self._edges = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
         self._writable = select.EPOLLOUT
         # Behind these flags no further edge comes, however short a read is: the source must be read to its end.
         self._ending = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
         self._pumps: dict[int, tuple[Pumping, Pumping]] = {}  # by descriptor: who reads from it, who writes to it
         self._queue: deque[Pumping] = deque()
+        self._again: deque[Pumping] = deque()  # had a step, and have more to do
         self._in_vain = 1  # how many passes go without lingering after the next time in vain
         self._without = 0  # how many still do
 
@@ -120,13 +123,13 @@ class Reactor:
 
     async def run(self) -> None:
         while True:
-            if self._queue:
+            if self._queue or self._again:
                 await trio.lowlevel.checkpoint()
             else:
                 await trio.lowlevel.wait_readable(self._epoll.fileno())
             now, time_is_up = trio.current_time(), perf_counter() + PASS_SECONDS
             self._make_pass(now, time_is_up)
-            while not self._queue and perf_counter() < time_is_up and self._is_answered_at_once():
+            while not (self._queue or self._again) and perf_counter() < time_is_up and self._is_answered_at_once():
                 self._make_pass(now, time_is_up)
 
     def _is_answered_at_once(self) -> bool:
@@ -144,7 +147,7 @@ class Reactor:
 
     def _make_pass(self, now: float, time_is_up: float) -> None:
         """Every pump that is queued or has something to do has one step, while there is time."""
-        queue, pumps, writable, ending = self._queue, self._pumps, self._writable, self._ending
+        queue, again, pumps, writable, ending = self._queue, self._again, self._pumps, self._writable, self._ending
         for fd, flags in self._epoll.poll(0):
             reader, writer = pumps[fd]
             if flags != writable:
@@ -157,11 +160,14 @@ class Reactor:
             if writer.outlet.held and not writer.queued:
                 writer.queued = True
                 queue.append(writer)
+        if again:
+            queue += again
+            again.clear()
         for turn in range(len(queue)):
             pump = queue.popleft()
             pump.queued = pump.work()
             if pump.queued:
-                queue.append(pump)
+                again.append(pump)
             if turn % PUMPS_PER_LOOK == 0 and perf_counter() > time_is_up:
                 return
 
