@@ -58,7 +58,7 @@ Renew = Callable[[], Awaitable[Renewed]]
 class Side:
     """One of the two peers: what is heard from it, and how it is spoken to."""
 
-    __slots__ = ("hears", "masked", "name", "pinged_at", "says", "walker")
+    __slots__ = ("_takes_at", "hears", "masked", "name", "pinged_at", "says", "walker")
 
     def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | None, *, masked: bool) -> None:
         self.name = name
@@ -67,10 +67,21 @@ class Side:
         self.walker = walker  # follows the packets that it is sent
         self.masked = masked  # frames toward it are
         self.pinged_at = -math.inf
+        self._takes_at = -math.inf  # when it was last seen to take what no ping can overtake
 
     def heard_at(self, now: float) -> float:
-        """When it was last heard. A side that is not read, because of the other or its budget, is not silent."""
-        return self.hears.heard_at if self.hears.listens else now
+        """When it was last heard. A side that is not read, because of the other or its budget, is not silent.
+
+        Nor is one that takes a long frame: no ping can ask it before the frame's end, and it may have nothing to say.
+        """
+        if not self.hears.listens:
+            return now
+        outlet = self.says.outlet
+        if outlet.held:
+            self._takes_at = outlet.stalled_at
+        elif self.says.scanner.inside:
+            self._takes_at = self.says.heard_at
+        return max(self.hears.heard_at, self._takes_at)
 
     def ping(self) -> None:
         if self.hears.scanner.own_ping is None:
