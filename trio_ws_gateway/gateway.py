@@ -122,6 +122,7 @@ async def run(
     connections = wiring.connections(settings, _raise_descriptor_limit())
     _say_how_many(settings, connections.terms, metrics, log)
     metrics.handshakes.set_function(lambda: connections.handshakes)
+    metrics.loop_tasks.set_function(lambda: trio.lowlevel.current_statistics().tasks_living)
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
     subjects = SessionCounts("subject", link=link, prefix=settings.redis_prefix)

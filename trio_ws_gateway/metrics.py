@@ -196,6 +196,7 @@ class Metrics:
             "ws_dial_seconds", "Time to reach an upstream.", "protocol", buckets=LATENCY_BUCKETS
         )
         self.loop_lag = gauge("ws_event_loop_lag_seconds", "By how much a timer came late.")
+        self.loop_tasks = gauge("ws_event_loop_tasks", "Tasks that live: about ten, and three for each session.")
         gauge("ws_build_info", "The version.", "version").labels(__version__).set(1)
         self.traffic = Traffic()
         self.registry.register(self.traffic)
