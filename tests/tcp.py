@@ -1,5 +1,6 @@
 """Connected TCP sockets for tests, and a peer that reads and writes frames on one of them."""
 
+import ctypes
 import socket
 import ssl
 import struct
@@ -12,6 +13,8 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.wire.frames import build_frame, close_frame, masked_with
 
 PATIENCE_SECONDS = 10.0
+SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # Linux's, which the socket module does not name
+NOTHING_PASSES = struct.pack("HBBI", 0x06, 0, 0, 0)  # one instruction of BPF: return 0
 
 
 def tcp_pair() -> tuple[socket.socket, socket.socket]:
@@ -66,6 +69,17 @@ class Peer:
     def reset(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         leg.close(self.sock)
+
+    def vanish(self) -> None:
+        """Be gone without a word, as when the power fails: nothing that comes is taken, acknowledged or answered.
+
+        The kernel drops it before TCP sees it; what the test itself sends would still go out. ``reappear`` undoes it.
+        """
+        program = ctypes.create_string_buffer(NOTHING_PASSES)
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
+
+    def reappear(self) -> None:
+        self.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
     async def read(self, size: int) -> bytes:
         """Exactly so many bytes; ``EOFError`` where the stream ends before."""
