@@ -1,23 +1,18 @@
 """Real brokers that go away and come back: the gateway notices, says so, and lets clients in again by itself."""
 
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
-from attrs import evolve
 
 from tests.conftest import StartGateway
 from tests.integration.mqtt_behaviour import SUBJECT, gateway_environment
 from tests.mqtt_client import ACCEPTED, V311, Paho
 from tests.oidc_provider import OidcProvider
-from tests.servers.debian import ensure
 from tests.servers.gateway import Gateway
 from tests.servers.mosquitto import Mosquitto
-from tests.servers.processes import Process
 from tests.servers.rabbitmq import RabbitMQ
 
 pytestmark = pytest.mark.integration
@@ -64,24 +59,6 @@ class Front:
         return httpx.get(f"{self.gateway.http_url}/readyz").status_code
 
 
-def restarted(broker: Mosquitto, directory: Path) -> Mosquitto:
-    """The same, where it was before."""
-    command: list[str | Path] = [ensure("mosquitto", "mosquitto"), "-c", directory / "mosquitto.conf"]
-    process = Process.start(command, directory=directory, environment={})
-    process.wait_for_port(broker.plain_port)
-    return evolve(broker, process=process)
-
-
-@contextmanager
-def frozen(broker: Mosquitto) -> Iterator[None]:
-    """A broker whose process stands still, while the kernel goes on taking connections for it."""
-    broker.process.popen.send_signal(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        broker.process.popen.send_signal(signal.SIGCONT)
-
-
 @pytest.fixture
 def front(start_gateway: StartGateway, issuer: OidcProvider) -> Callable[..., Front]:
     def start(url: str, **settings: str) -> Front:
@@ -110,7 +87,7 @@ def test_mosquitto_away_and_back(front: Callable[..., Front], tmp_path: Path, mo
     try:
         here = front(broker.websocket_url, CB_HEALTHCHECK_MODE=mode)
         assert here.connect() == ACCEPTED
-        broker.process.kill()
+        broker.kill()
         until(lambda: not here.is_healthy, "the probes have noticed")
         assert here.readiness == 503
         assert here.circuit == 0, "probes open nothing"
@@ -121,7 +98,7 @@ def test_mosquitto_away_and_back(front: Callable[..., Front], tmp_path: Path, mo
             *["upstream_unavailable"] * THRESHOLD,
             "circuit_open",
         ]
-        broker = restarted(broker, tmp_path)
+        broker.start_again()
         until(lambda: here.circuit == 0, "a probe has closed the circuit")
         assert here.connect() == ACCEPTED
         assert here.readiness == 200
@@ -129,16 +106,19 @@ def test_mosquitto_away_and_back(front: Callable[..., Front], tmp_path: Path, mo
         assert len(here.gateway.events("upstream unhealthy")) <= 2  # of mqtt, and of raw where nobody listens
         assert here.gateway.stop() == 0
     finally:
-        broker.process.kill()
+        broker.kill()
 
 
 def test_mosquitto_frozen(front: Callable[..., Front], mosquitto: Mosquitto) -> None:
     """A broker that takes connections and says nothing is unhealthy too, and healthy when it goes on."""
     here = front(mosquitto.websocket_url, WS_DIAL_TIMEOUT_SECONDS="0.5")
-    with frozen(mosquitto):
+    mosquitto.freeze()
+    try:
         until(lambda: not here.is_healthy, "the probes have noticed")
         assert [here.connect() for _ in range(THRESHOLD)] == [SERVER_UNAVAILABLE] * THRESHOLD
         assert here.circuit == 2
+    finally:
+        mosquitto.thaw()
     until(lambda: here.circuit == 0, "a probe has closed the circuit")
     assert here.connect() == ACCEPTED
 

@@ -2,11 +2,13 @@
 
 import os
 import pwd
+import signal
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from attrs import frozen
+from attrs import define
 
 from tests.servers.debian import ensure
 from tests.servers.ports import free_port
@@ -16,7 +18,9 @@ from tests.servers.processes import Process
 # Started as root it would change to a user who may not read the tests' directories: it stays who it is.
 CONFIGURATION = """
 user {user}
-persistence false
+persistence {persistent}
+persistence_location {directory}/
+max_queued_messages 0
 log_dest stderr
 log_type all
 connection_messages true
@@ -28,35 +32,54 @@ protocol websockets
 """
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class Mosquitto:
+    """``start_again`` replaces ``process`` by another one, in the same place."""
+
     process: Process
+    directory: Path
     websocket_url: str
     plain_port: int
 
     @classmethod
-    def start(cls, directory: Path, *, users: Mapping[str, str] | None = None) -> "Mosquitto":
-        """Start Mosquitto. It lets in everybody, or where ``users`` are given only those, with their passwords."""
-        program = ensure("mosquitto", "mosquitto")
+    def start(cls, directory: Path, *, users: Mapping[str, str] | None = None, persistent: bool = False) -> "Mosquitto":
+        """Start Mosquitto. It lets in everybody, or where ``users`` are given only those, with their passwords.
+
+        ``persistent``: what it is told to keep it keeps over an end by SIGTERM, not over one by SIGKILL.
+        """
         plain_port, websocket_port = free_port(), free_port()
-        configuration = directory / "mosquitto.conf"
-        configuration.write_text(
+        (directory / "mosquitto.conf").write_text(
             CONFIGURATION.format(
                 user=pwd.getpwuid(os.getuid()).pw_name,
+                directory=directory,
+                persistent="true" if persistent else "false",
                 anonymous="true" if users is None else "false",
                 passwords="" if users is None else f"password_file {_password_file(directory, users)}",
                 plain_port=plain_port,
                 websocket_port=websocket_port,
             )
         )
-        process = Process.start([program, "-c", configuration], directory=directory, environment={})
-        try:
-            process.wait_for_port(plain_port)
-            process.wait_for_port(websocket_port)
-        except BaseException:
-            process.kill()
-            raise
-        return cls(process=process, websocket_url=f"ws://127.0.0.1:{websocket_port}/", plain_port=plain_port)
+        return cls(
+            process=_started(directory, plain_port, websocket_port),
+            directory=directory,
+            websocket_url=f"ws://127.0.0.1:{websocket_port}/",
+            plain_port=plain_port,
+        )
+
+    def start_again(self) -> None:
+        websocket_port = urlsplit(self.websocket_url).port
+        assert websocket_port is not None
+        self.process = _started(self.directory, self.plain_port, websocket_port)
+
+    def freeze(self) -> None:
+        """Stand still, while the kernel goes on taking connections and bytes for it."""
+        self.process.popen.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.popen.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
 
     def log_text(self) -> str:
         """All that it printed: among it who connected, as which user, and which packets passed."""
@@ -64,6 +87,18 @@ class Mosquitto:
 
     def stop(self) -> None:
         self.process.stop()
+
+
+def _started(directory: Path, *ports: int) -> Process:
+    command: list[str | Path] = [ensure("mosquitto", "mosquitto"), "-c", directory / "mosquitto.conf"]
+    process = Process.start(command, directory=directory, environment={})
+    try:
+        for port in ports:
+            process.wait_for_port(port)
+    except BaseException:
+        process.kill()
+        raise
+    return process
 
 
 def _password_file(directory: Path, users: Mapping[str, str]) -> Path:

@@ -2,10 +2,11 @@
 
 import json
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from attrs import frozen
+from attrs import define
 
 from tests.servers.debian import PLACES, ensure
 from tests.servers.ports import free_port
@@ -34,17 +35,20 @@ log.file = false
 """
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class RabbitMQ:
+    """``start_again`` replaces ``process`` by another one, in the same place."""
+
     process: Process
     port_mapper: Process
+    directory: Path
+    environment: Mapping[str, str]
     websocket_url: str
     plain_port: int
 
     @classmethod
     def start(cls, directory: Path) -> "RabbitMQ":
         """Start RabbitMQ with the users ``guest`` (password ``guest``) and ``SERVICE_ACCOUNT``."""
-        program = ensure("rabbitmq-server", "rabbitmq-server", places=[BEHIND_THE_WRAPPER, *PLACES])
         plain_port, websocket_port = free_port(), free_port()
         definitions = directory / "definitions.json"
         definitions.write_text(_definitions({"guest": "guest", SERVICE_ACCOUNT[0]: SERVICE_ACCOUNT[1]}))
@@ -57,17 +61,35 @@ class RabbitMQ:
         port_mapper = Process.start([ensure("erlang-base", "epmd")], directory=directory, environment=environment)
         try:
             port_mapper.wait_for_port(int(environment["ERL_EPMD_PORT"]))
-            process = Process.start([program], directory=directory, environment=environment)
-            try:  # its listeners are open before its users are there
-                process.wait_until(lambda: STARTED in process.log_text(), "ready", START_SECONDS)
-            except BaseException:
-                process.kill()
-                raise
+            process = _started(directory, environment)
         except BaseException:
             port_mapper.kill()
             raise
-        websocket_url = f"ws://127.0.0.1:{websocket_port}/ws"
-        return cls(process=process, port_mapper=port_mapper, websocket_url=websocket_url, plain_port=plain_port)
+        return cls(
+            process=process,
+            port_mapper=port_mapper,
+            directory=directory,
+            environment=environment,
+            websocket_url=f"ws://127.0.0.1:{websocket_port}/ws",
+            plain_port=plain_port,
+        )
+
+    def start_again(self) -> None:
+        self.process = _started(self.directory, self.environment)
+
+    def freeze(self) -> None:
+        """Stand still, while the kernel goes on taking connections and bytes for it."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        for pid in self.process.survivors():
+            os.kill(pid, number)
+
+    def kill(self) -> None:
+        self.process.kill()
 
     def log_text(self) -> str:
         """All that it printed: among it who connected and as which user."""
@@ -78,6 +100,17 @@ class RabbitMQ:
             self.process.stop()
         finally:
             self.port_mapper.kill()
+
+
+def _started(directory: Path, environment: Mapping[str, str]) -> Process:
+    program = ensure("rabbitmq-server", "rabbitmq-server", places=[BEHIND_THE_WRAPPER, *PLACES])
+    process = Process.start([program], directory=directory, environment=environment)
+    try:  # its listeners are open before its users are there
+        process.wait_until(lambda: STARTED in process.log_text(), "ready", START_SECONDS)
+    except BaseException:
+        process.kill()
+        raise
+    return process
 
 
 def _environment(directory: Path) -> Mapping[str, str]:
