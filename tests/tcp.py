@@ -81,6 +81,11 @@ class Peer:
     def reappear(self) -> None:
         self.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
+    async def wait(self) -> None:
+        """Until there is something to hear, for ever."""
+        if not self._heard:
+            await trio.lowlevel.wait_readable(self.sock)
+
     async def read(self, size: int) -> bytes:
         """Exactly so many bytes; ``EOFError`` where the stream ends before."""
         with trio.fail_after(PATIENCE_SECONDS):
