@@ -41,7 +41,8 @@ class Outgoing:
 class Robot:
     """``connect`` makes its CONNECT, for each connection. ``topic``: what it publishes to, or, ``listens``, subscribes.
 
-    ``acknowledged``, ``arrived``: payloads, in their order. ``connections``: how many were welcomed.
+    ``acknowledged``, ``arrived``: payloads, in their order. ``welcome``: it has been, and has subscribed if it does.
+    ``connections``: how many were welcomed.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Robot:
     acknowledged: list[bytes] = field(factory=list)
     arrived: list[bytes] = field(factory=list)
     connections: int = 0
+    welcome: trio.Event = field(factory=trio.Event)
     _peer: Peer | None = None  # while it is welcome
     _last_id: int = 0
     _outgoing: dict[int, Outgoing] = field(factory=dict)
@@ -89,8 +91,8 @@ class Robot:
                 await self._welcomed(peer, present=bool(body[0]), code=body[1])
             elif first & 0xF0 == PUBLISH:
                 await self._take(peer, first, body)
-            elif first == SUBACK or first >= 0xC0:
-                pass
+            elif first == SUBACK:
+                self.welcome.set()
             else:
                 await self._acknowledge(peer, first, int.from_bytes(body[:2], "big"))
 
@@ -102,6 +104,8 @@ class Robot:
             self._incoming.clear()
         if self.listens:
             await self._say(peer, packet(SUBSCRIBE, b"\x00\x01" + string(self.topic, "topic") + b"\x02"))
+        else:
+            self.welcome.set()
         for number, message in list(self._outgoing.items()):
             if message.received:
                 await self._say(peer, packet(PUBREL, number.to_bytes(2, "big")))

@@ -150,8 +150,7 @@ async def publishing(at: Site) -> AsyncIterator[Count]:
         listener = robot("listener", "count/+", listens=True)
         count = Count({qos: [robot(f"{qos}-{name}", f"count/{qos}") for name in "ab"] for qos in (1, 2)}, listener)
         with trio.fail_after(SETTLE_SECONDS):
-            while not listener.connections:
-                await trio.sleep(0.01)
+            await listener.welcome.wait()
         async with trio.open_nursery() as sending:
             for qos, publishers in count.publishers.items():
                 for publisher, lane in itertools.product(publishers, range(LANES)):

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,12 +14,13 @@ from attrs import frozen
 from tests.faults.double import OTHER, SETTING
 from tests.faults.newcomers import AWAY, MARGIN_SECONDS, PROBED, away_and_back, told
 from tests.faults.others import before_an_echo, heard, nothing_stays, session, undisturbed
+from tests.mqtt_robot import Robot
 from tests.serve.test_workers import eventually
 from tests.servers.backend import Backend
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.rabbitmq import RabbitMQ
 from trio_ws_gateway.wire.frames import BINARY, CLOSE
-from trio_ws_gateway.wire.mqtt import disconnect
+from trio_ws_gateway.wire.mqtt import Will, disconnect
 
 pytestmark = pytest.mark.integration
 
@@ -78,6 +80,7 @@ async def test_killed_and_restarted(real: Real, tmp_path: Path) -> None:
                     assert frame == (BINARY, True, disconnect(5, 0x80))
                     frame = await heard(client)
             assert frame == (CLOSE, True, b"\x03\xf3Upstream connection lost")
+        await eventually(there.house, 'ws_session_ends_total{cause="upstream_lost"}', 1)
 
         async def back() -> None:
             await trio.to_thread.run_sync(real.server.start_again)
@@ -87,7 +90,6 @@ async def test_killed_and_restarted(real: Real, tmp_path: Path) -> None:
         finally:
             if real.server.process.popen.poll() is not None:
                 await back()
-        await eventually(there.house, 'ws_session_ends_total{cause="upstream_lost"}', 1)
 
 
 async def test_frozen(real: Real, tmp_path: Path) -> None:
@@ -117,3 +119,24 @@ async def test_frozen(real: Real, tmp_path: Path) -> None:
         finally:
             real.server.thaw()
         await eventually(there.house, 'ws_session_ends_total{cause="idle"}', 1)
+
+
+async def test_will_of_who_vanishes(mosquitto: Mosquitto, tmp_path: Path) -> None:
+    """When a client is gone without a word its broker loses the connection, and publishes its will."""
+    terms = {**TERMS, "UPSTREAM_WS_URL": mosquitto.websocket_url, "WS_PING_INTERVAL_SECONDS": "0.2"}
+    async with (
+        before_an_echo(tmp_path, **{**terms, "WS_IDLE_TIMEOUT_SECONDS": "0.5"}) as there,
+        trio.open_nursery() as nursery,
+    ):
+        heir = Robot("heir", there.house.connect_packet, "wills", listens=True)
+        nursery.start_soon(heir.run, partial(there.house.open, ("Sec-WebSocket-Protocol", "mqtt")))
+        with trio.fail_after(MARGIN_SECONDS):
+            await heir.welcome.wait()
+        will = Will(topic="wills", payload=b"gone")
+        async with session(there.house, "mqtt", there.house.connect_packet(client_id="testator", will=will)) as client:
+            client.vanish()
+            with trio.fail_after(0.5 + MARGIN_SECONDS):
+                while not heir.arrived:
+                    await trio.sleep(0.02)
+        assert heir.arrived == [b"gone"]
+        nursery.cancel_scope.cancel()
