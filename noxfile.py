@@ -112,6 +112,13 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def endure(session: nox.Session) -> None:
+    """Break everything around a gateway at random, and count what is lost. ``nox -s endure -- --minutes 10``"""
+    session.install("--editable", ".", *group("test"), *group("bench"))
+    session.run("python", "-m", "benchmarks.endure", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure the gateway beside its peers. ``nox -s bench -- --help``"""
     session.install("--editable", ".", *group("bench"))

@@ -42,13 +42,14 @@ class Robot:
     """``connect`` makes its CONNECT, for each connection. ``topic``: what it publishes to, or, ``listens``, subscribes.
 
     ``acknowledged``, ``arrived``: payloads, in their order. ``welcome``: it has been, and has subscribed if it does.
-    ``connections``: how many were welcomed.
+    ``connections``: how many were welcomed; ``lost`` is called when such a one has ended.
     """
 
     name: str
     connect: Callable[[], Connect]
     topic: str
     listens: bool = False
+    lost: Callable[[], object] = lambda: None
     acknowledged: list[bytes] = field(factory=list)
     arrived: list[bytes] = field(factory=list)
     connections: int = 0
@@ -65,16 +66,23 @@ class Robot:
             with suppress(EOFError, OSError, trio.TooSlowError, trio.ClosedResourceError):
                 async with connection() as peer:
                     await self._converse(peer)
+            if self._peer is not None:
+                self.lost()
             self._peer = None
             await trio.sleep(PAUSE_SECONDS)
 
     async def publish(self, payload: bytes, qos: int) -> None:
-        """Return when it is acknowledged, over however many connections."""
+        """Return when it is acknowledged, over however many connections; with QoS 0 at once."""
+        if not qos:
+            if self._peer is not None:
+                with suppress(OSError, trio.ClosedResourceError):
+                    await self._say(self._peer, packet(PUBLISH, string(self.topic, "topic") + payload))
+            return
         self._last_id = self._last_id % 65535 + 1
         number, message = self._last_id, Outgoing(payload, qos)
         self._outgoing[number] = message
         if self._peer is not None:
-            with suppress(OSError):
+            with suppress(OSError, trio.ClosedResourceError):
                 await self._publish(self._peer, number, message)
         await message.done.wait()
 

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 
 import pytest
 from attrs import evolve
+from trio.testing import MockClock
 
 from benchmarks import page, table
 from benchmarks.costs import Spent, spent
 from benchmarks.figures import Failure, Held, Sample, Samples
 from benchmarks.results import Results
+from benchmarks.watch import AFTERMATH_SECONDS, Watch
 from benchmarks.why import WHY
 from benchmarks.works import MEMORY, MEMORY_GOALS, SEVERAL, WORKS, Work, chosen
 
@@ -182,3 +184,24 @@ def test_spent() -> None:
     assert 0.02 <= (spent([os.getpid()]) - before).total < 2
     assert Spent(1.0, 0.3, 0.1).user_share == pytest.approx(0.75)
     assert Spent(0.001, 0.0, 0.0).user_share == 0
+
+
+async def test_what_a_harm_excuses(mock_clock: MockClock) -> None:
+    """A session may end while a harm to its kind lasts and a little later, and no other; answers then say nothing."""
+    watch = Watch()
+
+    def ends(kind: str) -> int:
+        watch.ended("somebody", kind, "for some reason")
+        return len(watch.violations)
+
+    assert ends("raw") == 1
+    with watch.harm("backend killed", "raw"):
+        watch.answered(5)
+        assert (ends("raw"), ends("mqtt")) == (1, 2)
+    mock_clock.jump(AFTERMATH_SECONDS)
+    assert ends("raw") == 2
+    watch.answered(5)
+    mock_clock.jump(0.1)
+    assert ends("raw") == 3
+    watch.answered(0.01)
+    assert watch.calm_p99() == 0.01

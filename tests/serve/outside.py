@@ -111,7 +111,7 @@ async def echo(peer: Peer) -> None:
     """Say every data frame back, until the other side closes, is gone, or says ``RESET`` or ``END``."""
     with suppress(EOFError, OSError):
         while True:
-            await trio.lowlevel.wait_readable(peer.sock)  # for ever: a session may well be idle
+            await peer.wait()  # for ever: a session may well be idle
             opcode, fin, payload = await peer.hear()
             if opcode == CLOSE:
                 await peer.say(CLOSE, payload)

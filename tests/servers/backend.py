@@ -1,4 +1,4 @@
-"""A raw backend that says back what it hears: wsproto on Trio, in a process of its own."""
+"""A raw backend in a process of its own; by default wsproto on Trio, which says back what it hears."""
 
 import signal
 import sys
@@ -14,23 +14,24 @@ ROOT = Path(__file__).parents[2]
 
 @define(kw_only=True)
 class Backend:
-    """``start_again`` replaces ``process`` by another one, in the same place."""
+    """``start_again`` replaces ``process`` by another one, in the same place. ``program``: a module, given the port."""
 
     process: Process
     directory: Path
+    program: str
     port: int
 
     @classmethod
-    def start(cls, directory: Path) -> "Backend":
+    def start(cls, directory: Path, program: str = "tests.conformance.echo") -> "Backend":
         port = free_port()
-        return cls(process=_started(directory, port), directory=directory, port=port)
+        return cls(process=_started(directory, program, port), directory=directory, program=program, port=port)
 
     @property
     def websocket_url(self) -> str:
         return f"ws://127.0.0.1:{self.port}/"
 
     def start_again(self) -> None:
-        self.process = _started(self.directory, self.port)
+        self.process = _started(self.directory, self.program, self.port)
 
     def freeze(self) -> None:
         """Stand still, while the kernel goes on taking connections and bytes for it."""
@@ -43,8 +44,8 @@ class Backend:
         self.process.kill()
 
 
-def _started(directory: Path, port: int) -> Process:
-    command = [sys.executable, "-m", "tests.conformance.echo", str(port)]
+def _started(directory: Path, program: str, port: int) -> Process:
+    command = [sys.executable, "-m", program, str(port)]
     process = Process.start(command, directory=directory, environment={"PYTHONPATH": str(ROOT)}, name="backend")
     try:
         process.wait_for_port(port)
