@@ -23,7 +23,7 @@ from benchmarks.costs import resident_kib
 from benchmarks.curve import draw
 from benchmarks.harms import Harms, workers
 from benchmarks.traffic import Talker, visitors
-from benchmarks.watch import CALM_P99_SECONDS, Sample, Watch, p99
+from benchmarks.watch import CALM_P99_SECONDS, Sample, Watch
 from tests.faults.site import Count, Site, publishing, site
 from tests.servers.backend import Backend
 
@@ -58,7 +58,7 @@ async def used(at: Site, watch: Watch) -> Sample | None:
             descriptors=sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in pids),
             tasks=samples["ws_event_loop_tasks"],
             sessions=samples["ws_active_sessions"],
-            p99=p99([wait for when, wait in watch.waits if when > watch.now - 1]),
+            p99=watch.latest_p99(),
         )
     return None
 
@@ -105,7 +105,8 @@ class Endurance:
     def _forget(self, acknowledged: set[bytes]) -> None:
         """What has been counted."""
         self.acknowledged += len(acknowledged)
-        self.count.listener.arrived[:] = [each for each in self.count.listener.arrived if each not in acknowledged]
+        arrived = self.count.listener.arrived
+        arrived[:] = [each for each in arrived if each not in acknowledged and not each.startswith(b"0-")]
         for robots in self.count.publishers.values():
             for robot in robots:
                 robot.acknowledged[:] = [each for each in robot.acknowledged if each not in acknowledged]

@@ -1,5 +1,6 @@
 """What must hold while things break: harms, the ends that they excuse, violations, and samples of what is used."""
 
+import itertools
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -71,6 +72,11 @@ class Watch:
             yield
         finally:
             harm.ended_at = self.now
+
+    def latest_p99(self) -> float:
+        """Of the last second."""
+        latest = itertools.takewhile(lambda each: each[0] > self.now - 1, reversed(self.waits))
+        return p99([wait for _, wait in latest])
 
     def calm_p99(self) -> float:
         """Of the answers that came while no harm to their sessions was under way, or fresh."""

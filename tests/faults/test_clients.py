@@ -16,12 +16,12 @@ from trio_ws_gateway.wire.http import build_head
 SOON = {
     "WS_HANDSHAKE_TIMEOUT_SECONDS": "0.3",
     "WS_AUTH_TIMEOUT_SECONDS": "0.3",
-    "WS_PING_INTERVAL_SECONDS": "0.1",
-    "WS_IDLE_TIMEOUT_SECONDS": "0.3",
+    "WS_PING_INTERVAL_SECONDS": "0.15",
+    "WS_IDLE_TIMEOUT_SECONDS": "0.5",
     "WS_WRITE_TIMEOUT_SECONDS": "0.3",
 }
-DEADLINE_SECONDS = 0.3 + 2.0  # the rest is for a goodbye, and for a machine that has other things to do
-BYTE_SECONDS = 0.02
+DEADLINE_SECONDS = 0.5 + 2.0  # the rest is for a goodbye, and for a machine that has other things to do
+BYTE_SECONDS = 0.03
 
 Come = Callable[[House, Peer], Awaitable[None]]
 
