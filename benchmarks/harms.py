@@ -23,6 +23,7 @@ from tests.servers.mosquitto import Mosquitto
 
 SHORT_SECONDS, LONG_SECONDS = (0.1, 2.0), (0.1, 9.0)  # the long one is longer than a silence may last
 PUBLISHED_SECONDS = 8.0  # longer than keys are kept, and than the pause after a failed fetch
+KILLED_SECONDS = 40.0  # of two workers, by turns: after a minute the death before is forgotten
 CROWD = 200
 RAW, MQTT = "raw", "mqtt"
 
@@ -34,6 +35,7 @@ class Harms:
     chance: random.Random
     watch: Watch
     workers_killed: int = 0
+    kill_again_at: float = 0
 
     @property
     def of_servers(self) -> Sequence[Callable[[], Awaitable[None]]]:
@@ -85,8 +87,12 @@ class Harms:
             server.thaw()
 
     async def kill_worker(self) -> None:
+        """Not too often: the pause before a replacement grows with each death in a row."""
+        if self.watch.now < self.kill_again_at:
+            return
         with self.watch.harm("worker killed", RAW, MQTT):
             self.workers_killed += 1
+            self.kill_again_at = self.watch.now + KILLED_SECONDS
             os.kill(self.chance.choice(workers(self.at)), signal.SIGKILL)
             with trio.fail_after(20):
                 while len(workers(self.at)) < 2:  # noqa: ASYNC110 - processes
