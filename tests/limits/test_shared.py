@@ -97,10 +97,19 @@ async def test_asks_ahead(redis: Redis, patient: None) -> None:
 
 
 async def test_what_is_left_is_given_back(redis: Redis, patient: None) -> None:
-    """A lease that nobody spends is back a second later, also when its sessions have gone."""
+    """A lease that nobody spends is back a second later, also when its sessions have gone, and while others take new
+    ones without a pause."""
     async with fleet(redis, 2) as (one, two):
-        assert await bucket(one).wait_for_more()
-        await trio.sleep(1.4)
+        busy = one.bucket("messages", "busy", Rate(1000, 24), trio.current_time())
+        assert await busy.wait_for_more()
+        left = bucket(one)
+        assert await left.wait_for_more()
+        with trio.move_on_after(1.4):
+            while True:
+                await busy.wait_for_more()
+                busy.spend(1)
+                await trio.sleep(0.02)
+        assert left.is_full(trio.current_time())
         assert await spend_all(bucket(two)) == 24
 
 

@@ -5,7 +5,6 @@ it empty may wait for it: not longer than ``leases.PATIENCE_SECONDS``, and not a
 others have asked. Needs nobody to keep it: what is left in a lease when its sessions have gone ``run`` gives back.
 """
 
-from collections import deque
 from collections.abc import Callable, Hashable
 
 import trio
@@ -137,7 +136,7 @@ class SharedBuckets:
         self.gave_up = gave_up
         self.script, self._memory = ALGORITHMS[algorithm]
         self._prefix = f"{prefix}{algorithm}:"  # what one keeps is of another kind than what the other does
-        self._watched: deque[SharedBucket] = deque()  # about in the order in which their leases become void
+        self._watched: list[SharedBucket] = []
 
     def purse(self, what: str, spender: Spender, rate: Rate, now: float) -> Purse:
         """A ``MakePurse``: shared by all gateways. It asks for its first tokens at once."""
@@ -161,12 +160,9 @@ class SharedBuckets:
             self._sweep(trio.current_time())
 
     def _sweep(self, now: float) -> None:
-        for _ in range(len(self._watched)):
-            bucket = self._watched[0]
-            if bucket.void_at > now:
-                return
-            self._watched.popleft()
-            if bucket.settle(now):
-                bucket.watched = False
-            else:
+        """Look at all of them: no order is kept, for a lease is renewed as long as somebody spends it."""
+        watched, self._watched = self._watched, []
+        for bucket in watched:
+            bucket.watched = bucket.void_at > now or not bucket.settle(now)
+            if bucket.watched:
                 self._watched.append(bucket)
