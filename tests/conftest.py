@@ -1,7 +1,9 @@
-"""Fixtures that many tests share: the real servers, each started once in a test run and only if a test asks for it."""
+"""Fixtures that many tests share: the real servers, each started only if a test asks for it, and but for Redis, which
+tests do harm to, once in a test run."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -11,6 +13,9 @@ from tests.servers import issuer as issuers
 from tests.servers.gateway import Gateway
 from tests.servers.mosquitto import Mosquitto
 from tests.servers.rabbitmq import RabbitMQ
+from tests.servers.redis import Redis
+from trio_ws_gateway import redis_link
+from trio_ws_gateway.limits import leases
 
 # Whom the Mosquitto with passwords lets in.
 USERS = {"robot-7": "what the gateway sends for robot-7"}
@@ -42,6 +47,21 @@ def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     server = RabbitMQ.start(tmp_path_factory.mktemp("rabbitmq"))
     yield server
     server.stop()
+
+
+@pytest.fixture
+def redis(tmp_path: Path) -> Iterator[Redis]:
+    """A Redis of the test's own, to be frozen, emptied or killed."""
+    server = Redis.start(tmp_path)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody finds an answer of Redis late because the machine is busy."""
+    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 5.0)
+    monkeypatch.setattr(redis_link, "LATE_SECONDS", 5.0)
 
 
 @pytest.fixture(scope="session")

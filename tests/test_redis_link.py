@@ -1,6 +1,6 @@
 """The link to Redis, against real ones that are killed, frozen, emptied, promoted and spread over a cluster."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,6 @@ from trio_ws_gateway.redis_link import BATCH_MAX, RedisLink, Script
 pytestmark = pytest.mark.integration
 
 ADD = Script("return {redis.call('INCRBY', KEYS[1], ARGV[1])}")
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis.start(tmp_path)
-    yield server
-    server.kill()
 
 
 class Watched:
@@ -60,7 +53,7 @@ async def linked(url: str) -> AsyncIterator[Watched]:
             nursery.cancel_scope.cancel()
 
 
-async def test_answers(redis: Redis) -> None:
+async def test_answers(redis: Redis, patient: None) -> None:
     """A request is answered with what the script returns; Redis is there from the start, and a line says so."""
     async with linked(redis.url) as at:
         assert not at.link.is_away
@@ -89,7 +82,7 @@ async def test_one_pipeline_for_many(redis: Redis, monkeypatch: pytest.MonkeyPat
         assert batches == [BATCH_MAX, 10]
 
 
-async def test_scripts_that_redis_has_lost(redis: Redis) -> None:
+async def test_scripts_that_redis_has_lost(redis: Redis, patient: None) -> None:
     """After a flush of its scripts, or of everything, they are sent again; nobody notices."""
     async with linked(redis.url) as at:
         for command in ("SCRIPT FLUSH", "FLUSHALL"):
@@ -119,6 +112,7 @@ async def test_redis_that_dies(redis: Redis, tmp_path: Path) -> None:
             back.kill()
 
 
+@pytest.mark.alone
 async def test_redis_that_freezes(redis: Redis) -> None:
     """A frozen Redis holds nobody for more than 50 ms, the loop for no time at all, and is away until it thaws."""
     async with linked(redis.url) as at:
@@ -134,11 +128,12 @@ async def test_redis_that_freezes(redis: Redis) -> None:
         assert at.changes == [True, False, True]
 
 
-async def test_redis_that_is_late(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis_that_is_late(redis: Redis, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three late answers in a row, and it is away; answers that come late are heard all the same."""
     execute = redis_link._execute
     async with linked(redis.url) as at:
-        for number, seconds in enumerate((0.06, 0.06, 0.04, 0.06, 0.06, 0.06), 1):
+        for number, share in enumerate((1.2, 1.2, 0.8, 1.2, 1.2, 1.2), 1):
+            seconds = share * redis_link.LATE_SECONDS
             assert not at.link.is_away
             monkeypatch.setattr(redis_link, "_execute", lambda *given, took=seconds: (execute(*given)[0], took))
             assert await at.link.call(ADD, "k", 1) == [number]
@@ -188,7 +183,7 @@ async def test_server_that_is_no_redis(nursery: trio.Nursery) -> None:
     nursery.cancel_scope.cancel()
 
 
-async def test_who_does_not_wait(redis: Redis) -> None:
+async def test_who_does_not_wait(redis: Redis, patient: None) -> None:
     """A request whose asker is cancelled harms nobody."""
     async with linked(redis.url) as at:
         for _ in range(20):
@@ -198,6 +193,7 @@ async def test_who_does_not_wait(redis: Redis) -> None:
         assert await at.link.call(ADD, "k", 1) == [21]
 
 
+@pytest.mark.alone
 async def test_ends_while_redis_is_frozen(redis: Redis) -> None:
     """A link is cancelled at once, whatever its thread waits for; all that waited are told."""
     heard: list[Any] = []
@@ -212,7 +208,7 @@ async def test_ends_while_redis_is_frozen(redis: Redis) -> None:
     redis.thaw()
 
 
-async def test_password_and_user(tmp_path: Path) -> None:
+async def test_password_and_user(tmp_path: Path, patient: None) -> None:
     """A user of an access list that may do no more than what is needed, with a password of odd letters."""
     server = Redis.start(
         tmp_path,
@@ -228,7 +224,7 @@ async def test_password_and_user(tmp_path: Path) -> None:
         server.kill()
 
 
-async def test_tls_and_sockets(tmp_path: Path) -> None:
+async def test_tls_and_sockets(tmp_path: Path, patient: None) -> None:
     """TLS with an authority of one's own, and a Unix socket."""
     authority = Authority(tmp_path)
     authority.server("localhost")
@@ -243,7 +239,7 @@ async def test_tls_and_sockets(tmp_path: Path) -> None:
         server.kill()
 
 
-async def test_sentinel(tmp_path: Path) -> None:
+async def test_sentinel(tmp_path: Path, patient: None) -> None:
     """Behind a Sentinel the link finds the master, and the new one after the old one died."""
     group = SentinelGroup.start(tmp_path)
     try:

@@ -1,9 +1,8 @@
 """`SessionCounts`: sessions of one subject, counted here and, through a real Redis, in all gateways."""
 
 import math
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 import trio
@@ -16,13 +15,6 @@ from trio_ws_gateway.config.redis_url import RedisUrl
 from trio_ws_gateway.limits import session_counts
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.redis_link import RedisLink
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis.start(tmp_path)
-    yield server
-    server.kill()
 
 
 @asynccontextmanager
@@ -41,6 +33,13 @@ async def refused(member: SessionCounts, subject: str = "robot", *, limit: int =
     with pytest.raises(Refused) as caught:
         await member.enter(subject, limit)
     assert (caught.value.cause, caught.value.detail) == (Cause.TOO_MANY_CONNECTIONS, "sessions of one subject")
+
+
+async def until_told_of(redis: Redis, subjects: int) -> None:
+    """Until Redis knows of sessions of so many."""
+    with redis.client() as client, trio.fail_after(5):
+        while len(client.keys("t:sessions*")) != subjects:
+            await trio.sleep(0.01)
 
 
 async def test_in_one_process() -> None:
@@ -65,7 +64,7 @@ async def test_without_a_limit() -> None:
 
 
 @pytest.mark.integration
-async def test_in_all_gateways(redis: Redis) -> None:
+async def test_in_all_gateways(redis: Redis, patient: None) -> None:
     """The sessions of all gateways count together; who leaves one makes room in the other."""
     async with gateway(redis) as one, gateway(redis) as two:
         await one.enter("robot", 3)
@@ -79,7 +78,7 @@ async def test_in_all_gateways(redis: Redis) -> None:
 
 
 @pytest.mark.integration
-async def test_gateway_that_dies(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_gateway_that_dies(redis: Redis, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a gateway that is gone has said is void after a while; what the living say is said again before that."""
     monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.6)
     async with gateway(redis) as one:
@@ -97,7 +96,7 @@ async def test_gateway_that_dies(redis: Redis, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.integration
-async def test_redis_that_forgets(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_redis_that_forgets(redis: Redis, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a flush the counts are there again soon; while Redis is gone each gateway counts by itself."""
     monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.6)
     async with gateway(redis) as one, gateway(redis) as two:
@@ -105,7 +104,7 @@ async def test_redis_that_forgets(redis: Redis, monkeypatch: pytest.MonkeyPatch)
             await one.enter("robot", 3)
         with redis.client() as client:
             client.flushall()
-        await trio.sleep(0.3)
+        await until_told_of(redis, 1)
         await refused(two)
         redis.kill()
         await two.enter("robot", 3)
@@ -113,6 +112,7 @@ async def test_redis_that_forgets(redis: Redis, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.integration
+@pytest.mark.alone
 async def test_frozen_redis_holds_nobody(redis: Redis) -> None:
     """A session waits 50 ms for a frozen Redis, and then comes in; who comes while it is late does not wait."""
     async with gateway(redis) as one:
@@ -125,17 +125,11 @@ async def test_frozen_redis_holds_nobody(redis: Redis) -> None:
 
 
 @pytest.mark.integration
-async def test_few_are_not_worth_a_word(redis: Redis) -> None:
+async def test_few_are_not_worth_a_word(redis: Redis, patient: None) -> None:
     """Redis hears of nobody who has a hundredth of the limit or less; of who has more it hears how many in all, until
     there are few again."""
     async with gateway(redis) as one, gateway(redis) as two:
         with redis.client() as client:
-
-            async def keys(count: int) -> None:
-                with trio.fail_after(5):
-                    while len(client.keys("t:sessions*")) != count:
-                        await trio.sleep(0.01)
-
             for _ in range(2):
                 await one.enter("robot", 200)
             await two.enter("robot", 200)
@@ -149,11 +143,11 @@ async def test_few_are_not_worth_a_word(redis: Redis) -> None:
             two.leave("robot")
             two.leave("robot")
             one.leave("robot")
-            await keys(0)
+            await until_told_of(redis, 0)
 
 
 @pytest.mark.integration
-async def test_lives_no_longer_than_it_is_told_of(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_lives_no_longer_than_it_is_told_of(redis: Redis, patient: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is in Redis of a gateway that has died is forgotten by Redis itself."""
     monkeypatch.setattr(session_counts, "VALID_SECONDS", 0.3)
     async with gateway(redis) as one:

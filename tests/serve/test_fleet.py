@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, suppress
 from functools import cache
 from itertools import cycle
@@ -26,13 +26,6 @@ RATE_IN_ALL, BURST_IN_ALL = 400, 320
 WORST_SECONDS = 1.5
 LATE_SECONDS = 0.06
 FOR_EVER = -1  # what PTTL says of a key that has no time to live
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis.start(tmp_path)
-    yield server
-    server.kill()
 
 
 @cache

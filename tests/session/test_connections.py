@@ -1,8 +1,6 @@
 """How many may come, from outside: in all, of one address, of one subject; and through Redis in all gateways."""
 
-from collections.abc import Iterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import pytest
 import trio
@@ -129,15 +127,8 @@ async def test_private_addresses_are_many() -> None:
         pass
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[Redis]:
-    server = Redis.start(tmp_path)
-    yield server
-    server.kill()
-
-
 @pytest.mark.integration
-async def test_in_all_gateways(redis: Redis) -> None:
+async def test_in_all_gateways(redis: Redis, patient: None) -> None:
     """Two gateways over one Redis count the sessions of a subject together, and those of an address, before any crypto;
     and forget them when they end."""
     terms = {"WS_MAX_SESSIONS_PER_SUBJECT": "1", "WS_MAX_SESSIONS_PER_ADDRESS": "2", "REDIS_URL": redis.url, **BEHIND}
