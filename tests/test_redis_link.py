@@ -258,7 +258,7 @@ async def test_cluster(tmp_path: Path) -> None:
     """In a cluster each key finds its node, in one batch; a node that dies is away for all."""
     cluster = Cluster.start(tmp_path)
     try:
-        async with linked(cluster.url) as at:
+        async with linked(f"{cluster.url}/0") as at:
             heard: list[Any] = []
             for number in range(50):
                 at.link.submit(ADD, f"{{k{number}}}", number, answered=heard.append)

@@ -44,6 +44,12 @@ def test_cluster() -> None:
     assert url.plain == "rediss://:p@one:6379/"
 
 
+@pytest.mark.parametrize("text", ["redis+cluster://one/0", "redis+cluster://one?db=0", "redis+cluster://one/0?db=0"])
+def test_database_of_a_cluster(text: str) -> None:
+    """The one database that a cluster has may be named; redis-py does not hear of it, for it takes none there."""
+    assert RedisUrl.parse(text).plain == "redis://one:6379/"
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [
@@ -55,6 +61,8 @@ def test_cluster() -> None:
         ("redis+sentinel://one,two", "does not name the service"),
         ("redis+sentinel://one,two/robots/x", "no number of a database"),
         ("redis+cluster://one/1", "a cluster has only 0"),
+        ("redis+cluster://one?db=1", "a cluster has only 0"),
+        ("redis+cluster://one/0?db=x", "a cluster has only 0"),
         ("redis://one/robots", "no number of a database"),
         ("redis://one:0", "has no valid port"),
         ("redis://one:port", "has no valid port"),

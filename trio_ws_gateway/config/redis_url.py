@@ -63,9 +63,11 @@ class RedisUrl:
                 raise ValueError("does not name the service: redis+sentinel://host:port/service")
         if not re.fullmatch(r"/?[0-9]{0,4}", path):
             raise ValueError("has a path that is no number of a database")
-        if form is Form.CLUSTER and path.strip("/0"):
-            raise ValueError("names a database, and a cluster has only 0")
         options = dict(parse_qsl(query, keep_blank_values=True))
+        if form is Form.CLUSTER:
+            if (path + options.pop("db", "")).strip("/0"):
+                raise ValueError("names a database, and a cluster has only 0")
+            path = ""
         sentinel_login = tuple((_SENTINELS_OWN[name], options.pop(name)) for name in _SENTINELS_OWN if name in options)
         host, port = nodes[0]
         plain = f"{scheme}://{login}{'@' * bool(login)}{bracketed(host)}:{port}/{path.strip('/')}"
