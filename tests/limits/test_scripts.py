@@ -155,7 +155,7 @@ def test_lives_no_longer_than_it_says_anything(client: "redis.Redis", rate: floa
 
 
 def test_other_settings_for_a_while(client: "redis.Redis") -> None:
-    """Gateways whose settings differ share what there is; a smaller capacity than the debt grants nothing."""
+    """Who asks with other terms shares what there is; a smaller capacity than the debt grants nothing."""
     client.delete("k")
     assert ask(client, BEGAN_AT, rate=1, capacity=100, wanted=60)[0] == 60
     assert ask(client, BEGAN_AT, rate=1, capacity=10, wanted=5)[0] == 0

@@ -1,8 +1,8 @@
 """What happens inside Redis: the limits that all gateways share, as Lua scripts. Pure text.
 
 Each script works on one key, on Redis' own clock, in one step that nothing comes between, and lets the key live no
-longer than it says anything. Arguments are what the settings say, so gateways whose settings differ for a while do
-no harm. All return whole numbers.
+longer than it says anything. Nothing of the settings is kept in a key: each caller says how much it holds and how fast
+it fills. All return whole numbers.
 """
 
 import hashlib
