@@ -4,7 +4,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from trio_ws_gateway.limits.purses import LOOKS_PER_SECOND, purse
+from trio_ws_gateway.limits.purses import LOOKS_PER_SECOND, purse, token_bucket
 from trio_ws_gateway.limits.rates import Rate
 
 SECONDS = 10.0
@@ -13,7 +13,8 @@ SECONDS = 10.0
 @pytest.mark.parametrize("waiting", [1, 30, 3000])
 async def test_those_who_wait(autojump_clock: MockClock, waiting: int) -> None:
     """However many wait for one bucket, together they look at it so often and no oftener; all that comes is taken."""
-    mine = purse(Rate(1000, 1000, pauses=True), trio.current_time())
+    rate = Rate(1000, 1000, pauses=True)
+    mine = purse(rate, token_bucket(rate, trio.current_time()))
     looks = taken = 0
 
     async def spender() -> None:

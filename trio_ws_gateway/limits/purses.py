@@ -28,7 +28,7 @@ MakePurse = Callable[[str, Spender, Rate, float], Purse]
 """Makes a full one: what it is for (``messages``, ``bytes``), whose it is, the rate, and the time."""
 
 
-class Queue:
+class Waiters:
     """Those who wait for one bucket. Each sleeps the longer the more there are, so that their looks cost little; what
     comes meanwhile is there for the next who wakes."""
 
@@ -46,26 +46,34 @@ class Queue:
             self._waiting -= 1
 
 
-def purse(rate: Rate, now: float, *, times: int = 1) -> Purse:
-    """A full one, of ``times`` the rate, in the memory of this process."""
-    bucket = TokenBucket(rate=rate.per_second * times, capacity=rate.burst * times, now=now)
-    return Purse(bucket, partial(_pause, bucket, Queue()) if rate.pauses else None)
+def token_bucket(rate: Rate, now: float, *, times: int = 1) -> TokenBucket:
+    """A full one, of ``times`` the rate."""
+    return TokenBucket(rate=rate.per_second * times, capacity=rate.burst * times, now=now)
+
+
+def fixed_window(rate: Rate, now: float) -> FixedWindow:
+    """One that grants the burst, whatever the rate."""
+    return FixedWindow(capacity=rate.burst, now=now)
+
+
+def purse(rate: Rate, bucket: TokenBucket | FixedWindow) -> Purse:
+    """Around a bucket in the memory of this process."""
+    return Purse(bucket, partial(_pause, bucket, Waiters()) if rate.pauses else None)
 
 
 def in_memory(_what: str, _spender: Spender, rate: Rate, now: float) -> Purse:
     """A ``MakePurse``: of this process alone."""
-    return purse(rate, now)
+    return purse(rate, token_bucket(rate, now))
 
 
 def windowed(_what: str, _spender: Spender, rate: Rate, now: float) -> Purse:
     """A ``MakePurse``: of this process alone, with fixed windows of a second."""
-    bucket = FixedWindow(capacity=rate.burst, now=now)
-    return Purse(bucket, partial(_pause, bucket, Queue()) if rate.pauses else None)
+    return purse(rate, fixed_window(rate, now))
 
 
-async def _pause(bucket: TokenBucket | FixedWindow, queue: Queue) -> bool:
+async def _pause(bucket: TokenBucket | FixedWindow, waiters: Waiters) -> bool:
     shortest = min(SHORTEST_PAUSE_SECONDS, bucket.capacity / bucket.rate / 2)
-    await queue.sleep(max(shortest, bucket.seconds_until_next(trio.current_time())))
+    await waiters.sleep(max(shortest, bucket.seconds_until_next(trio.current_time())))
     return True
 
 
@@ -97,9 +105,14 @@ def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in
     """A full one for a spender that has none; ``common``: of its direction."""
     rates = spender.rates
     messages = [] if rates.messages is None else [make("messages", spender, rates.messages, now)]
-    frames = [] if rates.messages is None else [purse(rates.messages, now, times=FRAMES_PER_MESSAGE)]
+    frames = [] if rates.messages is None else [_for_frames(rates.messages, now)]
     octets = [] if rates.bytes is None else [make("bytes", spender, rates.bytes, now)]
     own = (*messages, *frames, *octets)
     messages += common.messages
     octets += common.bytes
     return Budget(messages=messages, frames=frames, bytes=octets, own=own)
+
+
+def _for_frames(rate: Rate, now: float) -> Purse:
+    """Of this process alone, whatever those of messages are made of."""
+    return purse(rate, token_bucket(rate, now, times=FRAMES_PER_MESSAGE))

@@ -9,29 +9,19 @@ from collections.abc import Callable, Hashable
 
 import trio
 
-from trio_ws_gateway.limits.bucket import TokenBucket
 from trio_ws_gateway.limits.budgets import Purse
 from trio_ws_gateway.limits.leases import Answer, Lease, Memory, lease_size
-from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS, Queue
+from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS, Waiters, fixed_window, token_bucket
 from trio_ws_gateway.limits.rates import Rate, Spender
 from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
-from trio_ws_gateway.limits.window import FixedWindow
 from trio_ws_gateway.redis_link import RedisLink, Reply, Script
 
 SWEEP_SECONDS = 0.25
 
 
-def _token_bucket(rate: Rate, now: float) -> Memory:
-    return TokenBucket(rate=rate.per_second, capacity=rate.burst, now=now)
-
-
-def _fixed_window(rate: Rate, now: float) -> Memory:
-    return FixedWindow(capacity=rate.burst, now=now)
-
-
 ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
-    "token-bucket": (Script(TOKEN_BUCKET), _token_bucket),
-    "fixed-window": (Script(FIXED_WINDOW), _fixed_window),
+    "token-bucket": (Script(TOKEN_BUCKET), token_bucket),
+    "fixed-window": (Script(FIXED_WINDOW), fixed_window),
 }
 """What happens in Redis, and what decides where Redis does not."""
 
@@ -39,7 +29,7 @@ ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
 class SharedBucket:
     """Made by ``SharedBuckets``."""
 
-    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_queue", "_rate", "watched")
+    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_rate", "_waiters", "watched")
 
     def __init__(self, owner: "SharedBuckets", key: str, rate: Rate, memory: Memory) -> None:
         self._owner = owner
@@ -48,7 +38,7 @@ class SharedBucket:
         self._rate = rate
         self._lease = Lease(size=lease_size(rate.burst), memory=memory)
         self._answer = trio.Event()  # the next one
-        self._queue = Queue()
+        self._waiters = Waiters()
         self.watched = False  # the owner's mark
 
     def available(self, now: float) -> int:
@@ -80,7 +70,7 @@ class SharedBucket:
     async def pause(self) -> bool:
         """Sleep until there may be tokens, however long that is."""
         if not await self.wait_for_more():
-            await self._queue.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
+            await self._waiters.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
         return True
 
     def is_full(self, now: float) -> bool:
