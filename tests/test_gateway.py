@@ -1,6 +1,5 @@
 """The composition root: what it takes in its stride."""
 
-import gc
 import resource
 import signal
 import socket
@@ -145,15 +144,3 @@ def test_every_session_has_its_descriptors(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(resource, "setrlimit", lambda which, both: limits.append((which, both)))
     gateway._raise_descriptor_limit()
     assert limits == [(resource.RLIMIT_NOFILE, (4096, 4096))]
-
-
-def test_the_collector_is_called_seldom() -> None:
-    """The garbage collector leaves out what has been loaded, and looks through new objects in large lots."""
-    before = gc.get_threshold()
-    try:
-        gateway.collect_seldom()
-        assert gc.get_freeze_count() > 10_000
-        assert gc.get_threshold()[0] == gateway.OBJECTS_PER_COLLECTION
-    finally:
-        gc.unfreeze()
-        gc.set_threshold(*before)

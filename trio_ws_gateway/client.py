@@ -115,7 +115,10 @@ class Client:
             self._watched = False
             trio.lowlevel.notify_closing(self.sock)  # ends the watch, at half the price of a cancellation
         if failure is not None:
-            raise failure
+            try:
+                raise failure
+            finally:
+                del failure  # its traceback holds this frame, which must not hold it: no circles (``collector``)
         if not results:
             raise Refused(Cause.CLIENT_LOST, meanwhile)
         return results[0]

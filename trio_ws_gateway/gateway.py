@@ -5,7 +5,6 @@ readiness turns false, new sessions are refused, live ones are closed one after 
 what is left then is cancelled. ``Order.CUT`` cancels at once. No task, thread or socket outlives it.
 """
 
-import gc
 import math
 import resource
 import signal
@@ -18,7 +17,7 @@ from typing import Self
 import structlog
 import trio
 
-from trio_ws_gateway import wiring
+from trio_ws_gateway import collector, wiring
 from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
@@ -33,18 +32,6 @@ BACKLOG = 4096
 LAG_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 1.0
 FEW_SESSIONS = 5_000
-OBJECTS_PER_COLLECTION = 20_000  # Python's own number is 700; so many are looked through in 1 ms
-
-
-def collect_seldom() -> None:
-    """Spare the garbage collector what it cannot find: for a process that is a gateway and nothing else.
-
-    What has been loaded by now is never looked through again, new objects in larger lots. That saves 6 % of a session's
-    set-up; the collector's whole share is 14 %.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(OBJECTS_PER_COLLECTION, *gc.get_threshold()[1:])
 
 
 class Order(Enum):
@@ -147,6 +134,8 @@ async def run(
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
             if reactor is not None:
                 root.start_soon(reactor.run)
+            root.start_soon(_every, collector.NEW_INTERVAL_SECONDS, collector.look_at_the_new, log)
+            root.start_soon(_every, collector.ALL_INTERVAL_SECONDS, collector.look_at_all, log)
             root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (connections, services.budgets)), log)
             if link is not None and shared is not None:
                 root.start_soon(link.run)

@@ -15,7 +15,7 @@ from functools import partial
 import structlog
 import trio
 
-from trio_ws_gateway import gateway, logs, scrape
+from trio_ws_gateway import collector, gateway, logs, scrape
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.gateway import Order
 from trio_ws_gateway.metrics import Metrics
@@ -43,7 +43,7 @@ def main() -> None:
     ):
         logs.configure(format=settings.log_format, level=settings.log_level, file=outlet)
         log: structlog.typing.FilteringBoundLogger = structlog.get_logger().bind(worker=number)
-        gateway.collect_seldom()
+        collector.take_over()
         try:
             trio.run(gateway.to_the_end, partial(work, settings, log, listening, linked))
         except Exception as error:  # a bare traceback on stderr would not have its tokens cut out

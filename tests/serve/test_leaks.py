@@ -3,7 +3,7 @@
 import gc
 import os
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,12 +11,30 @@ import trio
 
 from tests.house import House, house
 from tests.serve.visits import VISITS, Visit, backend, visit
+from tests.servers.ports import free_port
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
+from trio_ws_gateway.causes import Refused
+from trio_ws_gateway.client import Client
 from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.relay.relay import Relay
 from trio_ws_gateway.session import Session
+from trio_ws_gateway.wire.frames import BINARY
 
 VISITORS, AT_A_TIME = 400, 20
+
+
+@pytest.fixture(autouse=True)
+def _no_collector() -> Iterator[None]:
+    """Whatever goes, goes by itself."""
+    gc.collect()
+    usual = gc.get_threshold()
+    gc.set_threshold(0)
+    yield
+    gc.set_threshold(*usual)
+
+
+def left() -> list[object]:
+    return [each for each in gc.get_objects() if isinstance(each, Session | Client | Relay | Pump | Refused)]
 
 
 @asynccontextmanager
@@ -53,7 +71,7 @@ async def back_to(began: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("come", VISITS, ids=lambda come: come.__name__)
 async def test_visit(come: Visit) -> None:
-    """Whichever way a client comes and goes, nothing of it stays."""
+    """Whichever way a client comes and goes, nothing of it stays, not even for the garbage collector to find."""
     chance = random.Random(7)
     async with home_with_backend() as home:
         began = await settled()
@@ -66,6 +84,23 @@ async def test_visit(come: Visit) -> None:
                     client.end_stream()
                     await client.read_to_end()
         await back_to(began)
+        assert left() == []
+
+
+async def test_refused() -> None:
+    """Whoever is refused, by the gateway or by a dial that fails, leaves nothing for the garbage collector either."""
+    nobody = f"ws://127.0.0.1:{free_port()}/"
+    async with house(UPSTREAM_WS_URL=nobody, RAW_WS_BACKEND_URL=nobody, WS_DIAL_RETRY_MAX="1") as home:
+        for token, status in (("no.token.this", 401), (home.provider.mint(), 502)):
+            answer, _ = await home.refusal(token=token)
+            assert answer.status == status
+        async with home.open(("Sec-WebSocket-Protocol", "mqtt")) as client:
+            await client.say(BINARY, home.connect_packet(5).to_bytes())
+            await client.hear()
+        with trio.move_on_after(5):
+            while len(home.lines("refused")) < 3 or left():
+                await trio.sleep(0.01)
+        assert left() == []
 
 
 async def test_many_visits() -> None:
@@ -87,5 +122,4 @@ async def test_many_visits() -> None:
             while (await home.samples())["ws_active_sessions"] > 0:
                 await trio.sleep(POLL_SECONDS)
         await back_to(began)
-        gc.collect()
-        assert [each for each in gc.get_objects() if isinstance(each, Session | Relay | Pump)] == []
+        assert left() == []

@@ -8,7 +8,7 @@ import click
 import structlog
 import trio
 
-from trio_ws_gateway import gateway, logs, workers
+from trio_ws_gateway import collector, gateway, logs, workers
 from trio_ws_gateway.checking.dangers import at_start
 from trio_ws_gateway.commands.given import exit_if_bad, load_settings, settings_options
 from trio_ws_gateway.config.loading import BadSettings
@@ -39,7 +39,7 @@ def serve(config: Path | None, env_file: Path | None) -> None:
 def _run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None:
     alone = workers.as_asked(settings.workers) == 1
     if alone:
-        gateway.collect_seldom()
+        collector.take_over()
     try:
         trio.run(gateway.to_the_end, partial(gateway.serve if alone else workers.serve, settings, log))
     except BadSettings:

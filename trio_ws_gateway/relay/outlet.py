@@ -21,7 +21,7 @@ class Outlet:
     something is held; ``stalls`` is called when that begins. ``has_stalled``: it did, once. ``lost``: it is gone.
     """
 
-    __slots__ = ("_stalls", "has_stalled", "held", "lost", "stalled_at", "target")
+    __slots__ = ("has_stalled", "held", "lost", "stalled_at", "stalls", "target")
 
     def __init__(self, target: socket.socket, *, stalls: Callable[[], None]) -> None:
         self.target = target
@@ -29,7 +29,7 @@ class Outlet:
         self.stalled_at = 0.0
         self.has_stalled = False
         self.lost = False
-        self._stalls = stalls
+        self.stalls = stalls
 
     @property
     def has_room(self) -> bool:
@@ -50,7 +50,7 @@ class Outlet:
             self.has_stalled = True
             self.stalled_at = trio.current_time()
             if not self.send_held():
-                self._stalls()
+                self.stalls()
 
     def send_held(self) -> bool:
         """Send what is held, until it is gone or the target would block; whether it is gone.

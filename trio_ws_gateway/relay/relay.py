@@ -55,6 +55,10 @@ Renew = Callable[[], Awaitable[Renewed]]
 """Raises ``Refused`` where there is no other."""
 
 
+def nobody_cares() -> None:
+    """That a target takes no more, where the relay is over."""
+
+
 class Side:
     """One of the two peers: what is heard from it, and how it is spoken to."""
 
@@ -210,6 +214,12 @@ class Relay:
         ``renew``: how there is another upstream where one is lost between messages, as often as that happens.
         """
         try:
+            return await self._run(renew)
+        finally:
+            self._untie()
+
+    async def _run(self, renew: Renew | None) -> Cause:
+        try:
             await self._forward()
             while renew is not None and self._may_go_on and await self._goes_on(renew):
                 await self._forward()
@@ -224,6 +234,13 @@ class Relay:
         elif self.cause is Cause.CLOSED_BY_CLIENT and self.to_client.ended is Ended.SOURCE_LOST:
             await self._answer_close()
         return self.cause
+
+    def _untie(self) -> None:
+        """Undo the circles: all that a session was made of goes when it does, and the garbage collector need not look
+        for it, whose pauses everybody would notice."""
+        for pump in (self.to_upstream, self.to_client):
+            pump.outlet.stalls = nobody_cares
+            pump.scanner.peer = None
 
     def _failed(self, fault: Exception) -> None:
         """A mistake of ours ends this session and no other; whoever runs it logs it."""
