@@ -82,6 +82,7 @@ class Pump:
         "_budget",
         "_byte_budget",
         "_driven",
+        "_fault",
         "_inserts",
         "_lacks",
         "_owner",
@@ -128,6 +129,7 @@ class Pump:
         self._driven = driven
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
         self._alarm: trio.CancelScope | None = None  # in which it waits for the source, where nobody drives it
+        self._fault: Exception | None = None  # what a step raised; the owner is to be woken with it
         self.queued = False  # the reactor's mark
 
     @property
@@ -244,7 +246,7 @@ class Pump:
         """Send a frame of ours to the target, now or at the next frame boundary."""
         self._inserts += frame
         if self.outlet.has_room and not self._send_inserts():  # news for the owner, who waits for the source
-            self._wake_owner()
+            self.wake_owner()
 
     def fileno(self) -> int:
         return self.intake.source.fileno()
@@ -252,17 +254,16 @@ class Pump:
     def source_ends(self) -> None:
         self._until_empty = True
 
-    def work(self) -> bool:
+    def work(self) -> Need:
         if self._owner is None:  # awake, and will step itself; or gone
-            return False
+            return READABLE
+        if self._fault is not None:
+            return END
         try:
-            need = self.step()
+            return self.step()
         except Exception as fault:  # the owner's session ends with it, and no other
-            self._wake_owner(fault)
-            return False
-        if need is END or need is TOKENS:
-            self._wake_owner()
-        return need is TURN
+            self._fault = fault
+            return END
 
     async def _wait_for(self, need: Need) -> None:
         """Wait for what a step said that it needs."""
@@ -296,8 +297,9 @@ class Pump:
         self._owner = None
         return trio.lowlevel.Abort.SUCCEEDED
 
-    def _wake_owner(self, fault: Exception | None = None) -> None:
+    def wake_owner(self) -> None:
         owner, self._owner = self._owner, None
+        fault, self._fault = self._fault, None
         if owner is not None:
             trio.lowlevel.reschedule(owner, outcome.Error(fault) if fault else outcome.Value(None))
         elif self._alarm is not None:
