@@ -172,8 +172,8 @@ async def test_who_may_not_come_in(mock_clock: MockClock) -> None:
         return Visit(client, peer)
 
     async with door(make) as at:
-        turned_away: list[int] = []
-        at.acceptor.turned_away = turned_away.append
+        turned_away: list[tuple[Cause, int]] = []
+        at.acceptor.turned_away = lambda cause, count: turned_away.append((cause, count))
         clients = [at.knock() for _ in range(3)]
         await until(lambda: len(turned_away) == 3)
         for client in clients:
@@ -198,8 +198,8 @@ async def test_many_who_may_not_come_in(mock_clock: MockClock, monkeypatch: pyte
         raise Refused(Cause.TOO_MANY_CONNECTIONS)
 
     async with door(refuse) as at:
-        turned_away: list[int] = []
-        at.acceptor.turned_away = turned_away.append
+        turned_away: list[tuple[Cause, int]] = []
+        at.acceptor.turned_away = lambda cause, count: turned_away.append((cause, count))
         for _ in range(20):
             at.knock()
         await until(lambda: len(turned_away) == 20)
@@ -211,16 +211,16 @@ async def test_many_who_may_not_come_in(mock_clock: MockClock, monkeypatch: pyte
 async def test_no_descriptors(mock_clock: MockClock) -> None:
     """Who comes while there are no descriptors is told to come again, with the one that is kept for that."""
     async with door() as at:
-        turned_away: list[int] = []
-        at.acceptor.turned_away = turned_away.append
+        turned_away: list[tuple[Cause, int]] = []
+        at.acceptor.turned_away = lambda cause, count: turned_away.append((cause, count))
         at.listener.faults += [errno.EMFILE]
         clients = [at.knock() for _ in range(3)]
         await until(lambda: turned_away)
-        assert turned_away == [3]
+        assert turned_away == [(Cause.TOO_MANY_CONNECTIONS, 3)]
         for client in clients:
             answer = client.recv(10_000)
             assert answer.startswith(b"HTTP/1.1 429 ")
-            assert b"Retry-After: 5" in answer
+            assert b"\r\nRetry-After: " in answer
             assert client.recv(1) == b""
         mock_clock.jump(acceptor.PAUSE_SECONDS)
         await at.let_in(1)

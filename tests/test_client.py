@@ -184,3 +184,18 @@ async def test_what_is_kept_ahead_is_bounded() -> None:
             nursery.cancel_scope.cancel()
         assert READ_BYTES <= len(client.take_ahead()) < 2 * READ_BYTES
         leg.close(near)
+
+
+def test_presence() -> None:
+    """Whether a client is still there is seen without taking what it has sent."""
+    far, near = tcp_pair()
+    with far, near:
+        client = Client(near)
+        client.check_presence("")
+        far.send(b"words")
+        client.check_presence("")
+        assert near.recv(10) == b"words"
+        far.shutdown(socket.SHUT_WR)
+        with pytest.raises(Refused) as caught:
+            client.check_presence("while it waited")
+        assert (caught.value.cause, caught.value.detail) == (Cause.CLIENT_LOST, "while it waited")

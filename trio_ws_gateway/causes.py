@@ -69,6 +69,7 @@ class Cause(Enum):
     KEYS_UNAVAILABLE = "keys_unavailable"
     NOTHING_SAID = "nothing_said"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    OVERLOADED = "overloaded"
     RATE_LIMITED = "rate_limited"
     MESSAGE_TOO_BIG = "message_too_big"
     UPSTREAM_MESSAGE_TOO_BIG = "upstream_message_too_big"
@@ -222,6 +223,15 @@ TABLE: dict[Cause, Row] = {
         connack3=0x03,
         connack5=0x97,
         disconnect5=0x97,
+        retry=True,
+    ),
+    Cause.OVERLOADED: Row(
+        meaning="So many clients came at once that this one could not be let in in time.",
+        advice=(
+            "[operations.md](operations.md) has what happens when thousands come at once; more workers or gateways "
+            "let them in faster."
+        ),
+        http=503,
         retry=True,
     ),
     Cause.RATE_LIMITED: Row(

@@ -54,7 +54,7 @@ class Client:
                 if seen and not self._ahead[:1].isalpha():  # TLS, most of the time
                     raise Refused(Cause.BAD_REQUEST, "no HTTP")
                 try:
-                    await self._receive("before the end of its request")
+                    await self._receive("before the end of its request", HEAD_LIMIT)
                 except Refused:
                     if not self._ahead:
                         return None
@@ -123,6 +123,12 @@ class Client:
             raise Refused(Cause.CLIENT_LOST, meanwhile)
         return results[0]
 
+    def check_presence(self, meanwhile: str) -> None:
+        """Raise ``Refused`` where it has left: for a client that nobody has listened to for a while."""
+        with contextlib.suppress(BlockingIOError):
+            if not self.sock.recv(1, socket.MSG_PEEK):
+                raise Refused(Cause.CLIENT_LOST, meanwhile)
+
     async def say(self, data: bytes) -> None:
         await leg.send_all(self.sock, data)
 
@@ -144,9 +150,9 @@ class Client:
             except Refused:
                 scope.cancel()
 
-    async def _receive(self, meanwhile: str) -> None:
+    async def _receive(self, meanwhile: str, max_bytes: int = READ_BYTES) -> None:
         try:
-            data = await leg.receive(self.sock, READ_BYTES)
+            data = await leg.receive(self.sock, max_bytes)
         except OSError:
             data = b""
         if not data:

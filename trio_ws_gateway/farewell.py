@@ -5,6 +5,7 @@ frame for each side, and before that whatever the protocol says. Nothing here de
 """
 
 import json
+import random
 from collections.abc import Iterable
 from http import HTTPStatus
 
@@ -17,6 +18,14 @@ SAID_BY_STATUS: dict[int, tuple[tuple[str, str], ...]] = {
     405: (("Allow", "GET, HEAD"),),
     426: (("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")),  # RFC 6455 4.4
 }
+
+
+RETRY_AFTER_MAX_SECONDS = 10  # as long as those wait who are let in
+
+
+def retry_after_seconds() -> int:
+    """When somebody shall come again: at different times, or those who were refused together would come together."""
+    return random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
 
 
 def http_answer(

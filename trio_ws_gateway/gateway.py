@@ -26,9 +26,10 @@ from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
+from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.health import Health
 
-BACKLOG = 4096
+BACKLOG = 65_535  # the system has a bound of its own, net.core.somaxconn
 LAG_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 1.0
 FEW_SESSIONS = 5_000
@@ -114,6 +115,8 @@ async def run(
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
     subjects = SessionCounts("subject", link=link, prefix=settings.redis_prefix)
     addresses = wiring.addresses(settings, link)
+    turnstile = Turnstile()
+    metrics.handshakes_waiting.set_function(lambda: turnstile.waiting)
     with reactor_if_possible() as reactor:
         acceptor = Acceptor(lambda client, peer: Session(client, peer, services), log, metrics.count_turned_away)
         services = wiring.services(
@@ -123,6 +126,7 @@ async def run(
             draining=lambda: acceptor.draining,
             reactor=reactor,
             connections=connections,
+            turnstile=turnstile,
             subjects=subjects,
             addresses=addresses,
             shared=shared,
@@ -134,6 +138,7 @@ async def run(
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
             if reactor is not None:
                 root.start_soon(reactor.run)
+            root.start_soon(turnstile.run)
             root.start_soon(_every, collector.NEW_INTERVAL_SECONDS, collector.look_at_the_new, log)
             root.start_soon(_every, collector.ALL_INTERVAL_SECONDS, collector.look_at_all, log)
             root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (connections, services.budgets)), log)

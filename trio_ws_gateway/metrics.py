@@ -186,6 +186,7 @@ class Metrics:
         self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
         self.worker_restarts = counter("ws_worker_restarts_total", "Workers that ended unasked and were replaced.")
         self.handshakes = gauge("ws_handshakes", "Connections of which it is not known yet who they are.")
+        self.handshakes_waiting = gauge("ws_handshakes_waiting", "Handshakes that wait for their turn.")
         self.sessions_limit = gauge(
             "ws_sessions_limit", "Sessions that there may be, as descriptors and settings allow."
         )
@@ -220,9 +221,9 @@ class Metrics:
             case Counts.REVOCATION:
                 self.revocations.inc()
 
-    def count_turned_away(self, count: int) -> None:
-        """Those who came while there was no descriptor for them."""
-        self.ends.labels(Cause.TOO_MANY_CONNECTIONS.value).inc(count)
+    def count_turned_away(self, cause: Cause, count: int) -> None:
+        """Those who did not come past the door."""
+        self.ends.labels(cause.value).inc(count)
 
     def expose(self) -> bytes:
         """The text format of Prometheus."""

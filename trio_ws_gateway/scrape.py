@@ -18,7 +18,13 @@ CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
 Snapshot = Sequence[Any]
 """Of each family its name, documentation, type, and samples; of each sample name, labels and value."""
 
-COUNTING_GAUGES = {"ws_active_sessions", "ws_event_loop_tasks", "ws_handshakes", "ws_sessions_limit"}
+COUNTING_GAUGES = {
+    "ws_active_sessions",
+    "ws_event_loop_tasks",
+    "ws_handshakes",
+    "ws_handshakes_waiting",
+    "ws_sessions_limit",
+}
 TOLD_GAUGES = {"ws_upstream_healthy"}  # alike in all that have heard the latest, as one that is stuck has not
 COUNTS = {"counter", "histogram"}
 

@@ -5,7 +5,6 @@ route, dial, relay, goodbye. Whatever ends it early is a ``Refused``, and ``_ref
 that tells the client. The session owns both sockets and closes them whatever happens.
 """
 
-import random
 import socket
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
@@ -36,6 +35,7 @@ from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
 from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
 from trio_ws_gateway.renewal import Renewal
+from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.dial import Dialled
 from trio_ws_gateway.upstream.introduction import Visitor
 from trio_ws_gateway.upstream.routes import Routes
@@ -49,8 +49,6 @@ from trio_ws_gateway.wire.handshake import (
     permessage_deflate_offer,
 )
 from trio_ws_gateway.wire.http import Request
-
-RETRY_AFTER_MAX_SECONDS = 5
 
 
 @frozen(kw_only=True)
@@ -68,6 +66,7 @@ class Services:
     terms: Terms
     metrics: Metrics
     connections: Connections
+    turnstile: Turnstile
     subjects: SessionCounts
     addresses: SessionCounts | None
     budgets: Budgets
@@ -93,6 +92,7 @@ class Session:
     """One accepted connection. ``run`` it once; ``end`` it from anywhere. Raises ``Refused`` where it must not be."""
 
     def __init__(self, sock: socket.socket, peer: str, services: Services) -> None:
+        self._answer_by = trio.current_time() + services.settings.ws_handshake_timeout_seconds
         self._services = services
         self._settings = services.settings
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
@@ -165,6 +165,7 @@ class Session:
     async def _open(self, request: Request) -> Relay:
         """From a request to a relay that is ready to run."""
         upgrade = self._admit(request)
+        await self._take_turn()
         await self._enter_from_address()
         claimed = self._services.registry.adapter_for(upgrade.subprotocols)
         credential = early_credential(
@@ -185,12 +186,14 @@ class Session:
             subprotocol = choose_subprotocol(upgrade.subprotocols, claimed.subprotocols if claimed is not None else ())
             await self._switch(upgrade, subprotocol, None)
             greeting, reader = await self._hear(upgrade, speaks_raw=speaks_raw)
+            await self._services.turnstile.go_on(self._ledger.address)
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
                 allowed = await self._enter(greeting.protocol)
             beginning = _beginning(visitor, greeting, reader, subprotocol)
         budgets = self._budgets(allowed)
         dialled = await self._dial(beginning)
+        await self._services.turnstile.go_on(self._ledger.address)
         if upstream_first:
             await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
         return self._connect(beginning, dialled, budgets)
@@ -218,6 +221,12 @@ class Session:
             return
         await addresses.enter(block, connections.terms.sessions_per_address)
         self._block = block
+
+    async def _take_turn(self) -> None:
+        """From here on it costs something. Whoever has left while he waited shall cost no more."""
+        if not await self._services.turnstile.enter(self._ledger.address, self._answer_by):
+            raise Refused(Cause.OVERLOADED, "no turn in time")
+        self._client.check_presence("while it waited for its turn")
 
     def _visitor(self, request: Request) -> Visitor:
         """The client, as long as nobody knows who it is."""
@@ -405,8 +414,8 @@ def _http_refusal(refused: Refused, *, head_only: bool = False) -> bytes:
     """Nothing for a cause that HTTP has no answer to: who left hears none."""
     if refused.cause.row.http is None:
         return b""
-    retry_after = random.randint(1, RETRY_AFTER_MAX_SECONDS)  # noqa: S311 - a spread, not a secret
-    return farewell.http_refusal(refused.cause, retry_after_seconds=retry_after, head_only=head_only)
+    seconds = farewell.retry_after_seconds()
+    return farewell.http_refusal(refused.cause, retry_after_seconds=seconds, head_only=head_only)
 
 
 def _websocket_refusal(ledger: Ledger, refused: Refused) -> bytes:

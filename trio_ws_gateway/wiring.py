@@ -39,6 +39,7 @@ from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.session import Services
+from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.dial import Dialler, tls_context
 from trio_ws_gateway.upstream.health import Health, Probe
 from trio_ws_gateway.upstream.probes import Probes
@@ -156,6 +157,7 @@ def services(
     draining: Callable[[], bool],
     reactor: Reactor | None,
     connections: Connections,
+    turnstile: Turnstile,
     subjects: SessionCounts,
     addresses: SessionCounts | None,
     shared: SharedBuckets | None,
@@ -197,6 +199,7 @@ def services(
         ),
         metrics=metrics,
         connections=connections,
+        turnstile=turnstile,
         subjects=subjects,
         addresses=addresses,
         budgets=_budgets(settings, shared),

@@ -10,7 +10,9 @@ import trio
 from tests.house import HANDSHAKE, House, agreeing, answering, house
 from tests.tcp import Peer
 from trio_ws_gateway.causes import TABLE, Cause
+from trio_ws_gateway.farewell import RETRY_AFTER_MAX_SECONDS
 from trio_ws_gateway.relay.pump import Pump
+from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream import routes
 from trio_ws_gateway.upstream.breaker import Breaker
 from trio_ws_gateway.wire.frames import BINARY, TEXT, build_frame
@@ -191,10 +193,17 @@ async def foreign_name(home: House, _: AsyncExitStack) -> None:
         assert await client.hear_close() == (1008, "Forbidden")
 
 
+@provokes(Cause.OVERLOADED, WS_HANDSHAKE_TIMEOUT_SECONDS="0.05")
+async def no_turn(home: House, _: AsyncExitStack) -> None:
+    """Whose turn does not come in time, because others come all the time, is a 503 with Retry-After."""
+    with patch.object(Turnstile, "_has_turn", return_value=False), patch.object(Turnstile, "_wake_keeper"):
+        assert 1 <= await refused_as(home, 503, token=home.provider.mint()) <= RETRY_AFTER_MAX_SECONDS
+
+
 @provokes(Cause.KEYS_UNAVAILABLE, JWKS_URL=NOBODY)
 async def no_keys_early(home: House, _: AsyncExitStack) -> None:
     """Without any key of the provider an early token is a 503 with Retry-After."""
-    assert 1 <= await refused_as(home, 503, token=home.provider.mint()) <= 5
+    assert 1 <= await refused_as(home, 503, token=home.provider.mint()) <= RETRY_AFTER_MAX_SECONDS
 
 
 @provokes(Cause.KEYS_UNAVAILABLE, JWKS_URL=NOBODY)
@@ -379,7 +388,7 @@ async def drained_unasked(home: House, stack: AsyncExitStack) -> None:
     home.drain()
     answer = parse_response(await client.read_until(b"\r\n\r\n"))
     assert answer.status == 503
-    assert 1 <= int(answer.headers.get("retry-after") or 0) <= 5
+    assert 1 <= int(answer.headers.get("retry-after") or 0) <= RETRY_AFTER_MAX_SECONDS
 
 
 @provokes(Cause.DRAINING, GRACEFUL_DRAIN_TIMEOUT_SECONDS="60")

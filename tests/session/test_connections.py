@@ -106,7 +106,7 @@ async def test_handshakes_of_one_address() -> None:
 
 
 async def test_handshakes_in_all() -> None:
-    """No more connections are unknown at a time than may be, wherever they come from."""
+    """No more connections are unknown at a time than may be, wherever they come from: a further one is a 503."""
     async with (
         house(WS_MAX_HANDSHAKES="3", **EXEMPT_NOBODY) as home,
         home.raw() as (client, upstream),
@@ -116,7 +116,7 @@ async def test_handshakes_in_all() -> None:
             await stack.enter_async_context(home.connect())
         async with home.connect() as late:
             late.end_stream()
-            assert (await late.read_to_end()).startswith(b"HTTP/1.1 429 ")
+            assert (await late.read_to_end()).startswith(b"HTTP/1.1 503 ")
         await client.say(TEXT, b"still there?")
         assert await upstream.hear() == (TEXT, True, b"still there?")
 

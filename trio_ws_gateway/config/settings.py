@@ -97,7 +97,11 @@ class Settings:
 
     # Timeouts
 
-    ws_handshake_timeout_seconds: float = setting("10", kinds.POSITIVE_SECONDS, "For the whole HTTP request head.")
+    ws_handshake_timeout_seconds: float = setting(
+        "10",
+        kinds.POSITIVE_SECONDS,
+        "For the whole HTTP request head, and the wait for a turn where many come at once.",
+    )
     ws_auth_timeout_seconds: float = setting(
         "10", kinds.POSITIVE_SECONDS, "For the whole first message, where the token comes with it."
     )
@@ -210,10 +214,10 @@ class Settings:
         "Sessions from one address (of IPv6: one /64) at a time, through REDIS_URL in all gateways; 0: any.",
     )
     ws_max_handshakes: int = setting(
-        "2000", kinds.COUNT, "Connections in one process that have not shown who they are yet; 0: any number."
+        "6000", kinds.COUNT, "Connections in one process that have not shown who they are yet; 0: any number."
     )
     ws_max_handshakes_per_address: int = setting(
-        "100", kinds.COUNT, "The same, from one address (of IPv6: one /64); 0: any number."
+        "200", kinds.COUNT, "The same, from one address (of IPv6: one /64); 0: any number."
     )
     ws_connections_per_second_per_address: float = setting(
         "50", kinds.PER_SECOND, "New connections from one address (of IPv6: one /64), in each process; 0: any number."

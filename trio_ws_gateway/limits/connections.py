@@ -142,7 +142,8 @@ class Connections:
 class Visit:
     """One connection, from its acceptance to its end: a handshake first, and once it is ``verified`` a session.
 
-    Each step raises ``Refused(TOO_MANY_CONNECTIONS)`` where there are as many as are allowed. ``leave`` it in any case.
+    Each step raises ``Refused`` where there are as many as are allowed: OVERLOADED where too many come at once,
+    TOO_MANY_CONNECTIONS where too many are there. ``leave`` it in any case.
     """
 
     __slots__ = ("_all", "_place", "_stage")
@@ -158,7 +159,7 @@ class Visit:
         place = None if address is None else everybody.place(address, now)
         room = everybody.terms.handshakes + (PROBES if place is not None and place.exempt else 0)
         if everybody.handshakes >= room:
-            raise _refused("that are not known yet, in all")
+            raise Refused(Cause.OVERLOADED, "connections that are not known yet, in all")
         if 2 * everybody.sessions + everybody.handshakes >= everybody.terms.descriptors:
             raise _refused("for the descriptors that there are")
         everybody.handshakes += 1

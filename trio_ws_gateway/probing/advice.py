@@ -53,6 +53,8 @@ def _seen_from_outside(cause: Cause, attempt: Attempt, now: float) -> Iterator[s
         case Cause.UPSTREAM_UNAVAILABLE | Cause.CIRCUIT_OPEN:
             upstream = upstream_setting("mqtt" if attempt.mqtt is not None else "raw")
             yield f"The gateway itself works. What it cannot reach is behind it: {upstream}, seen from its machine."
+        case Cause.OVERLOADED:
+            yield "Come again after the seconds of Retry-After."
         case Cause.KEYS_UNAVAILABLE | Cause.DRAINING:
             yield "Its page /readyz says the same, until that is over."
 

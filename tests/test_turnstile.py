@@ -1,0 +1,122 @@
+"""`Turnstile`: how much of handshakes there is in a turn of the loop, and whose turn it is."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+import trio
+from attrs import define, field
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from trio_ws_gateway import turnstile as module
+from trio_ws_gateway.turnstile import STEPS_PER_TURN, Turnstile
+
+FAR = 1e6
+
+
+@define(eq=False)
+class Turns(trio.abc.Instrument):
+    """Counts the turns of the loop; ``steps``: in which each step was taken, in their order."""
+
+    now: int = 0
+    steps: list[tuple[str, int]] = field(factory=list)
+
+    def after_io_wait(self, timeout: float) -> None:
+        self.now += 1
+
+    def most(self) -> int:
+        """How many steps one turn had."""
+        turns = [turn for _, turn in self.steps]
+        return max(map(turns.count, turns))
+
+
+@asynccontextmanager
+async def turning() -> AsyncIterator[tuple[Turnstile, Turns, trio.Nursery]]:
+    turnstile, turns = Turnstile(), Turns()
+    trio.lowlevel.add_instrument(turns)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(turnstile.run)
+        await wait_all_tasks_blocked()
+        yield turnstile, turns, nursery
+        nursery.cancel_scope.cancel()
+    trio.lowlevel.remove_instrument(turns)
+
+
+async def test_who_is_alone_does_not_wait() -> None:
+    """Where few come there is no waiting, nor a checkpoint."""
+    async with turning() as (turnstile, turns, _):
+        for _ in range(10):
+            before = turns.now
+            assert await turnstile.enter("here", FAR)
+            await turnstile.go_on("here")
+            assert turns.now == before
+            await wait_all_tasks_blocked()
+
+
+async def test_few_steps_in_a_turn() -> None:
+    """However many come at once, a turn of the loop has few of their steps."""
+
+    async def come(name: str) -> None:
+        assert await turnstile.enter(name, FAR)
+        turns.steps.append((name, turns.now))
+        await trio.lowlevel.checkpoint()
+        await turnstile.go_on(name)
+        turns.steps.append((name, turns.now))
+
+    async with turning() as (turnstile, turns, nursery):
+        for number in range(100):
+            nursery.start_soon(come, str(number))
+        await wait_all_tasks_blocked()
+        assert len(turns.steps) == 200
+        assert turns.most() <= 2 * STEPS_PER_TURN  # those who do not wait, and those who have waited before
+
+
+async def test_who_has_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has entered goes on before anybody else enters."""
+    order: list[str] = []
+
+    async def come() -> None:
+        await turnstile.enter("here", FAR)
+        order.append("entered")
+
+    async def go_on() -> None:
+        await turnstile.go_on("here")
+        order.append("went on")
+
+    monkeypatch.setattr(module, "STEPS_PER_TURN", 1)
+    turnstile = Turnstile()
+    assert turnstile._has_turn()
+    async with trio.open_nursery() as nursery:
+        for work in (come, come, go_on, go_on):
+            nursery.start_soon(work)
+        await wait_all_tasks_blocked()
+        assert turnstile.waiting == 4
+        nursery.start_soon(turnstile.run)
+        await wait_all_tasks_blocked()
+        nursery.cancel_scope.cancel()
+    assert order == ["went on", "went on", "entered", "entered"]
+
+
+async def test_no_turn_in_time(mock_clock: MockClock) -> None:
+    """Whose turn does not come in time is told so, and takes nobody's place any more."""
+    turnstile = Turnstile()  # and nobody who runs it
+    while turnstile._has_turn():
+        pass
+    mock_clock.autojump_threshold = 0
+    assert not await turnstile.enter("here", trio.current_time() + 10)
+    assert trio.current_time() == 10
+    assert turnstile.waiting == 0
+
+
+async def test_who_leaves() -> None:
+    """Who is cancelled while he waits, as a session is that is drained, waits no longer."""
+    turnstile = Turnstile()
+    while turnstile._has_turn():
+        pass
+    for wait in (lambda: turnstile.enter("here", FAR), lambda: turnstile.go_on("here")):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(wait)
+            await wait_all_tasks_blocked()
+            assert turnstile.waiting == 1
+            nursery.cancel_scope.cancel()
+        assert turnstile.waiting == 0

@@ -1,0 +1,88 @@
+"""How handshakes get on: few costly steps in each turn of the event loop, so that everybody else has his turn too.
+
+Trio runs all tasks that can run before it looks at its sockets again. Were a thousand handshakes among them, whatever
+comes for those who are in already would wait for all thousand. So a handshake asks here before each step that takes
+more than a moment. A step is work and not waiting: who waits for a client or an upstream takes nobody's turn.
+
+Who has begun goes before who has not, so that few are half done at a time. Addresses take turns, so that nobody waits
+for all who came from one place before him.
+"""
+
+import trio
+
+from trio_ws_gateway.limits.connections import block_of
+from trio_ws_gateway.limits.lines import Lines
+
+# Some 0.3 ms each. With a few new connections and a few sessions that end (``acceptor``, ``reactor``) a turn of the
+# loop takes 3 ms of a storm.
+STEPS_PER_TURN = 4
+
+Line = Lines[trio.lowlevel.Task]
+
+
+class Turnstile:
+    """``run`` it in a task of its own; without that, nobody waits whose turn it is at once, and all others for ever."""
+
+    def __init__(self) -> None:
+        self._left = STEPS_PER_TURN  # that may begin in this turn of the loop
+        self._newcomers: Line = Lines()
+        self._begun: Line = Lines()
+        self._keeper: trio.lowlevel.Task | None = None  # while it sleeps
+
+    @property
+    def waiting(self) -> int:
+        return len(self._newcomers) + len(self._begun)
+
+    async def enter(self, address: str, until: float) -> bool:
+        """Wait for the turn of a new handshake from there, no longer than until then; whether it has come."""
+        if self._has_turn():
+            return True
+        with trio.move_on_at(until) as patience:
+            await self._wait_in(self._newcomers, address)
+        return not patience.cancelled_caught
+
+    async def go_on(self, address: str) -> None:
+        """Wait for the turn of one that has entered and has more to do."""
+        if not self._has_turn():
+            await self._wait_in(self._begun, address)
+
+    def _has_turn(self) -> bool:
+        if not self._left or self.waiting:
+            return False
+        self._left -= 1
+        if not self._left:
+            self._wake_keeper()
+        return True
+
+    async def _wait_in(self, line: Line, address: str) -> None:
+        block, task = block_of(address), trio.lowlevel.current_task()
+
+        def give_up(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            line.leave(block, task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        line.join(block, task)
+        self._wake_keeper()
+        await trio.lowlevel.wait_task_rescheduled(give_up)
+
+    def _wake_keeper(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            trio.lowlevel.reschedule(keeper)
+
+    async def run(self) -> None:
+        """Say whose turn it is, in each turn of the loop, as long as somebody waits."""
+        while True:
+            self._left = STEPS_PER_TURN
+            while self._left and self.waiting:
+                self._left -= 1
+                trio.lowlevel.reschedule((self._begun or self._newcomers).next())
+            if self._left < STEPS_PER_TURN:
+                await trio.lowlevel.checkpoint()
+            else:
+                self._keeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._keeper_is_cancelled)
+
+    def _keeper_is_cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+        self._keeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
