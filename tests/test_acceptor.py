@@ -17,6 +17,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 from trio_ws_gateway import acceptor
 from trio_ws_gateway.acceptor import (
     ACCEPTS_PER_TURN,
+    BEGINNINGS_PER_TURN,
     COMPLAINT_INTERVAL_SECONDS,
     DRAIN_SHARE,
     GONE,
@@ -56,6 +57,7 @@ class Faulty(socket.socket):
     def __init__(self) -> None:
         super().__init__()
         self.faults: list[int] = []
+        self.fails_at = 0  # the try of that number
         self.tried = 0
         self.bind(("127.0.0.1", 0))
         self.listen(4 * ACCEPTS_PER_TURN)
@@ -63,6 +65,8 @@ class Faulty(socket.socket):
 
     def accept(self) -> tuple[socket.socket, Any]:
         self.tried += 1
+        if self.tried == self.fails_at:
+            self.faults.append(errno.ENOMEM)
         if self.faults:
             number = self.faults.pop(0)
             raise OSError(number, os.strerror(number))
@@ -79,9 +83,10 @@ class Door:
     lines: list[Any]
     _stack: ExitStack
 
-    def knock(self) -> socket.socket:
+    def knock(self, address: str = "127.0.0.1") -> socket.socket:
         """A connection that nobody has accepted yet."""
-        return self._stack.enter_context(socket.create_connection(self.listener.getsockname()))
+        connection = socket.create_connection(self.listener.getsockname(), source_address=(address, 0))
+        return self._stack.enter_context(connection)
 
     async def let_in(self, count: int) -> list[Visit]:
         """So many more sessions."""
@@ -224,6 +229,44 @@ async def test_no_descriptors(mock_clock: MockClock) -> None:
             assert client.recv(1) == b""
         mock_clock.jump(acceptor.PAUSE_SECONDS)
         await at.let_in(1)
+
+
+async def test_addresses_take_turns(mock_clock: MockClock) -> None:
+    """However many have come from one address, whoever comes alone from another begins as soon as it is accepted."""
+    begun: list[str] = []
+
+    class Beginning(Visit):
+        async def run(self) -> None:
+            begun.append(self.peer)
+            await super().run()
+
+    async with door(Beginning) as at:
+        for _ in range(ACCEPTS_PER_TURN - 1):
+            at.knock()
+        at.knock("127.0.0.2")
+        await until(lambda: len(begun) == ACCEPTS_PER_TURN)
+        assert begun.index("127.0.0.2") < BEGINNINGS_PER_TURN
+
+
+async def test_nobody_is_forgotten(mock_clock: MockClock) -> None:
+    """Who has been accepted and has not begun when everything ends is closed like all others."""
+    async with door() as at:
+        for _ in range(ACCEPTS_PER_TURN):
+            at.knock()
+        await until(lambda: len(at.acceptor._arrived) > 0)
+    assert at.acceptor.sessions == 0
+    assert all(visit.client.fileno() == -1 for visit in at.visits)
+
+
+async def test_who_has_been_accepted_begins(mock_clock: MockClock) -> None:
+    """Whatever keeps it from accepting holds up nobody who has been accepted."""
+    async with door() as at:
+        at.listener.fails_at = ACCEPTS_PER_TURN + 1
+        for _ in range(ACCEPTS_PER_TURN + 1):
+            at.knock()
+        await until(lambda: at.events("cannot accept"))
+        await until(lambda: not at.acceptor._arrived)
+        assert len(at.visits) == ACCEPTS_PER_TURN
 
 
 async def test_fault_of_a_session(mock_clock: MockClock) -> None:

@@ -1,5 +1,6 @@
 """`Turnstile`: how much of handshakes there is in a turn of the loop, and whose turn it is."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -9,7 +10,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_ws_gateway import turnstile as module
-from trio_ws_gateway.turnstile import STEPS_PER_TURN, Turnstile
+from trio_ws_gateway.turnstile import AT_ONCE, STEPS_PER_TURN, Turnstile
 
 FAR = 1e6
 
@@ -24,10 +25,9 @@ class Turns(trio.abc.Instrument):
     def after_io_wait(self, timeout: float) -> None:
         self.now += 1
 
-    def most(self) -> int:
-        """How many steps one turn had."""
-        turns = [turn for _, turn in self.steps]
-        return max(map(turns.count, turns))
+    def each(self) -> list[int]:
+        """How many steps each turn had."""
+        return list(Counter(turn for _, turn in self.steps).values())
 
 
 @asynccontextmanager
@@ -42,25 +42,23 @@ async def turning() -> AsyncIterator[tuple[Turnstile, Turns, trio.Nursery]]:
     trio.lowlevel.remove_instrument(turns)
 
 
-async def test_who_is_alone_does_not_wait() -> None:
-    """Where few come there is no waiting, nor a checkpoint."""
-    async with turning() as (turnstile, turns, _):
+async def test_few_do_not_wait() -> None:
+    """Where few come at a time nobody waits, as long as they may come."""
+    async with turning() as (turnstile, _, _):
         for _ in range(10):
-            before = turns.now
-            assert await turnstile.enter("here", FAR)
-            await turnstile.go_on("here")
-            assert turns.now == before
+            assert all(turnstile.is_free() for _ in range(AT_ONCE // 2))
             await wait_all_tasks_blocked()
 
 
 async def test_few_steps_in_a_turn() -> None:
-    """However many come at once, a turn of the loop has few of their steps."""
+    """However many come at once, a turn of the loop has few of their steps, but for the first ones."""
 
     async def come(name: str) -> None:
-        assert await turnstile.enter(name, FAR)
+        assert turnstile.is_free() or await turnstile.wait_to_enter(name, FAR)
         turns.steps.append((name, turns.now))
         await trio.lowlevel.checkpoint()
-        await turnstile.go_on(name)
+        if not turnstile.is_free():
+            await turnstile.wait_to_go_on(name)
         turns.steps.append((name, turns.now))
 
     async with turning() as (turnstile, turns, nursery):
@@ -68,7 +66,9 @@ async def test_few_steps_in_a_turn() -> None:
             nursery.start_soon(come, str(number))
         await wait_all_tasks_blocked()
         assert len(turns.steps) == 200
-        assert turns.most() <= 2 * STEPS_PER_TURN  # those who do not wait, and those who have waited before
+        first, *others = turns.each()
+        assert first == AT_ONCE
+        assert max(others) <= 2 * STEPS_PER_TURN  # with those who find that nobody waits any more
 
 
 async def test_who_has_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,16 +76,16 @@ async def test_who_has_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> None
     order: list[str] = []
 
     async def come() -> None:
-        await turnstile.enter("here", FAR)
+        await turnstile.wait_to_enter("here", FAR)
         order.append("entered")
 
     async def go_on() -> None:
-        await turnstile.go_on("here")
+        await turnstile.wait_to_go_on("here")
         order.append("went on")
 
     monkeypatch.setattr(module, "STEPS_PER_TURN", 1)
     turnstile = Turnstile()
-    assert turnstile._has_turn()
+    assert turnstile.is_free()
     async with trio.open_nursery() as nursery:
         for work in (come, come, go_on, go_on):
             nursery.start_soon(work)
@@ -100,10 +100,10 @@ async def test_who_has_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_no_turn_in_time(mock_clock: MockClock) -> None:
     """Whose turn does not come in time is told so, and takes nobody's place any more."""
     turnstile = Turnstile()  # and nobody who runs it
-    while turnstile._has_turn():
+    while turnstile.is_free():
         pass
     mock_clock.autojump_threshold = 0
-    assert not await turnstile.enter("here", trio.current_time() + 10)
+    assert not await turnstile.wait_to_enter("here", trio.current_time() + 10)
     assert trio.current_time() == 10
     assert turnstile.waiting == 0
 
@@ -111,9 +111,9 @@ async def test_no_turn_in_time(mock_clock: MockClock) -> None:
 async def test_who_leaves() -> None:
     """Who is cancelled while he waits, as a session is that is drained, waits no longer."""
     turnstile = Turnstile()
-    while turnstile._has_turn():
+    while turnstile.is_free():
         pass
-    for wait in (lambda: turnstile.enter("here", FAR), lambda: turnstile.go_on("here")):
+    for wait in (lambda: turnstile.wait_to_enter("here", FAR), lambda: turnstile.wait_to_go_on("here")):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await wait_all_tasks_blocked()

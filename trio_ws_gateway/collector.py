@@ -7,7 +7,7 @@ so there is hardly anything to be found. New objects are looked at often, what h
 
 import gc
 
-NEW_INTERVAL_SECONDS = 0.05  # a storm makes so many objects in that time that they take 3 ms
+NEW_INTERVAL_SECONDS = 0.025  # a storm makes so many objects in that time that they take 2 ms
 ALL_INTERVAL_SECONDS = 600.0  # 20 us for each session that lives
 
 

@@ -153,7 +153,7 @@ class Session:
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
-        request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
+        request = await self._client.read_head(self._answer_by)
         if request is None:
             return None
         self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")
@@ -165,7 +165,7 @@ class Session:
     async def _open(self, request: Request) -> Relay:
         """From a request to a relay that is ready to run."""
         upgrade = self._admit(request)
-        await self._take_turn()
+        await self._take_turn_to_enter()
         await self._enter_from_address()
         claimed = self._services.registry.adapter_for(upgrade.subprotocols)
         credential = early_credential(
@@ -186,14 +186,14 @@ class Session:
             subprotocol = choose_subprotocol(upgrade.subprotocols, claimed.subprotocols if claimed is not None else ())
             await self._switch(upgrade, subprotocol, None)
             greeting, reader = await self._hear(upgrade, speaks_raw=speaks_raw)
-            await self._services.turnstile.go_on(self._ledger.address)
+            await self._take_turn()
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
                 allowed = await self._enter(greeting.protocol)
             beginning = _beginning(visitor, greeting, reader, subprotocol)
         budgets = self._budgets(allowed)
         dialled = await self._dial(beginning)
-        await self._services.turnstile.go_on(self._ledger.address)
+        await self._take_turn()
         if upstream_first:
             await self._switch(upgrade, dialled.accepted.subprotocol, dialled.accepted.extensions)
         return self._connect(beginning, dialled, budgets)
@@ -222,11 +222,19 @@ class Session:
         await addresses.enter(block, connections.terms.sessions_per_address)
         self._block = block
 
-    async def _take_turn(self) -> None:
+    async def _take_turn_to_enter(self) -> None:
         """From here on it costs something. Whoever has left while he waited shall cost no more."""
-        if not await self._services.turnstile.enter(self._ledger.address, self._answer_by):
-            raise Refused(Cause.OVERLOADED, "no turn in time")
-        self._client.check_presence("while it waited for its turn")
+        turnstile = self._services.turnstile
+        if not turnstile.is_free():
+            if not await turnstile.wait_to_enter(self._ledger.address, self._answer_by):
+                raise Refused(Cause.OVERLOADED, "no turn in time")
+            self._client.check_presence("while it waited for its turn")
+
+    async def _take_turn(self) -> None:
+        """To go on, after it was waited for somebody."""
+        turnstile = self._services.turnstile
+        if not turnstile.is_free():
+            await turnstile.wait_to_go_on(self._ledger.address)
 
     def _visitor(self, request: Request) -> Visitor:
         """The client, as long as nobody knows who it is."""

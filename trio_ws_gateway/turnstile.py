@@ -13,18 +13,19 @@ import trio
 from trio_ws_gateway.limits.connections import block_of
 from trio_ws_gateway.limits.lines import Lines
 
-# Some 0.3 ms each. With a few new connections and a few sessions that end (``acceptor``, ``reactor``) a turn of the
-# loop takes 3 ms of a storm.
+# Steps take some 0.3 ms each. With a few new connections and a few sessions that end (``acceptor``, ``reactor``) a turn
+# of the loop takes 3 to 4 ms of a storm.
 STEPS_PER_TURN = 4
+AT_ONCE = 16  # that begin without waiting, where nobody waits: to wait costs a tenth of a step
 
 Line = Lines[trio.lowlevel.Task]
 
 
 class Turnstile:
-    """``run`` it in a task of its own; without that, nobody waits whose turn it is at once, and all others for ever."""
+    """``run`` it in a task of its own. Ask whether it ``is_free`` before each step, and wait where it is not."""
 
     def __init__(self) -> None:
-        self._left = STEPS_PER_TURN  # that may begin in this turn of the loop
+        self._left = AT_ONCE  # that need not wait
         self._newcomers: Line = Lines()
         self._begun: Line = Lines()
         self._keeper: trio.lowlevel.Task | None = None  # while it sleeps
@@ -33,26 +34,24 @@ class Turnstile:
     def waiting(self) -> int:
         return len(self._newcomers) + len(self._begun)
 
-    async def enter(self, address: str, until: float) -> bool:
+    def is_free(self) -> bool:
+        """Whether a step may begin at once, which then counts; otherwise its turn is to be waited for."""
+        if not self._left or self.waiting:
+            return False
+        self._left -= 1
+        if self._left <= AT_ONCE // 2:
+            self._wake_keeper()
+        return True
+
+    async def wait_to_enter(self, address: str, until: float) -> bool:
         """Wait for the turn of a new handshake from there, no longer than until then; whether it has come."""
-        if self._has_turn():
-            return True
         with trio.move_on_at(until) as patience:
             await self._wait_in(self._newcomers, address)
         return not patience.cancelled_caught
 
-    async def go_on(self, address: str) -> None:
+    async def wait_to_go_on(self, address: str) -> None:
         """Wait for the turn of one that has entered and has more to do."""
-        if not self._has_turn():
-            await self._wait_in(self._begun, address)
-
-    def _has_turn(self) -> bool:
-        if not self._left or self.waiting:
-            return False
-        self._left -= 1
-        if not self._left:
-            self._wake_keeper()
-        return True
+        await self._wait_in(self._begun, address)
 
     async def _wait_in(self, line: Line, address: str) -> None:
         block, task = block_of(address), trio.lowlevel.current_task()
@@ -73,13 +72,12 @@ class Turnstile:
     async def run(self) -> None:
         """Say whose turn it is, in each turn of the loop, as long as somebody waits."""
         while True:
-            self._left = STEPS_PER_TURN
-            while self._left and self.waiting:
-                self._left -= 1
+            for _ in range(min(STEPS_PER_TURN, self.waiting)):
                 trio.lowlevel.reschedule((self._begun or self._newcomers).next())
-            if self._left < STEPS_PER_TURN:
+            if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
+                self._left = AT_ONCE
                 self._keeper = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._keeper_is_cancelled)
 

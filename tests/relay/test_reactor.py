@@ -17,7 +17,7 @@ from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.relay.intake import KEPT_BYTES, READ_BYTES, new_buffer
 from trio_ws_gateway.relay.pump import READS_PER_STEP, STALLED_READ_BYTES, Ended, Pump
-from trio_ws_gateway.relay.reactor import LEAVING_PER_PASS, Reactor
+from trio_ws_gateway.relay.reactor import FEW, LEAVING_PER_PASS, Reactor
 from trio_ws_gateway.wire.frames import BINARY, TEXT, FrameScanner, build_frame
 
 BUFFER = new_buffer()
@@ -132,7 +132,7 @@ async def test_many_leave_at_once() -> None:
     """However many leave at once, whoever stays is served in the same pass, and only few sessions end in each."""
     with Reactor() as reactor, ExitStack() as stack:
         async with trio.open_nursery() as nursery:
-            *leaving, stays = [stack.enter_context(OneWay(reactor)) for _ in range(3 * LEAVING_PER_PASS + 1)]
+            *leaving, stays = [stack.enter_context(OneWay(reactor)) for _ in range(FEW + 3 * LEAVING_PER_PASS + 1)]
             for way in (*leaving, stays):
                 nursery.start_soon(way.run)
             await wait_all_tasks_blocked()
