@@ -10,7 +10,7 @@ from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from trio_ws_gateway import turnstile as module
-from trio_ws_gateway.turnstile import AT_ONCE, STEPS_PER_TURN, Turnstile
+from trio_ws_gateway.turnstile import AT_ONCE, STEPS_PER_TURN, TURNED_AWAY_PER_TURN, Turnstile
 
 FAR = 1e6
 
@@ -97,15 +97,25 @@ async def test_who_has_begun_goes_first(monkeypatch: pytest.MonkeyPatch) -> None
     assert order == ["went on", "went on", "entered", "entered"]
 
 
-async def test_no_turn_in_time(mock_clock: MockClock) -> None:
-    """Whose turn does not come in time is told so, and takes nobody's place any more."""
-    turnstile = Turnstile()  # and nobody who runs it
-    while turnstile.is_free():
-        pass
-    mock_clock.autojump_threshold = 0
-    assert not await turnstile.wait_to_enter("here", trio.current_time() + 10)
-    assert trio.current_time() == 10
-    assert turnstile.waiting == 0
+async def test_no_turn_in_time(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose turn has not come in time is told so, a few in each turn of the loop, and takes nobody's place any more."""
+    monkeypatch.setattr(module, "STEPS_PER_TURN", 0)
+    count = 2 * TURNED_AWAY_PER_TURN
+
+    async def come(number: int) -> None:
+        assert not await turnstile.wait_to_enter(f"192.0.2.{number}", until=10.0)
+        turns.steps.append((str(number), turns.now))
+
+    async with turning() as (turnstile, turns, nursery):
+        for number in range(count):
+            nursery.start_soon(come, number)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert turnstile.waiting == count
+        mock_clock.jump(10)
+        await wait_all_tasks_blocked()
+        assert turns.each() == [TURNED_AWAY_PER_TURN] * 2
+        assert turnstile.waiting == len(turnstile._patience) == 0
 
 
 async def test_who_leaves() -> None:

@@ -41,13 +41,13 @@ class Client:
         self._ahead.clear()
         return ahead
 
-    async def read_head(self, until: float) -> Request | None:
+    async def read_head(self, seconds: float) -> Request | None:
         """Its request, ``None`` where it leaves without a byte: that is how balancers look whether a port is open.
 
         Raises ``Refused`` for a request that is too slow, too big, malformed, or never whole.
         """
         seen = 0
-        with trio.move_on_at(until):
+        with trio.move_on_after(seconds):
             while (end := head_end(self._ahead, seen)) is None:
                 if (seen := len(self._ahead)) > HEAD_LIMIT:
                     raise Refused(Cause.HEAD_TOO_BIG)

@@ -50,6 +50,8 @@ from trio_ws_gateway.wire.handshake import (
 )
 from trio_ws_gateway.wire.http import Request
 
+TURN_SHARE = 0.8  # of the handshake's time, for its turn to come; in the rest those are told for whom it has not
+
 
 @frozen(kw_only=True)
 class Services:
@@ -92,7 +94,7 @@ class Session:
     """One accepted connection. ``run`` it once; ``end`` it from anywhere. Raises ``Refused`` where it must not be."""
 
     def __init__(self, sock: socket.socket, peer: str, services: Services) -> None:
-        self._answer_by = trio.current_time() + services.settings.ws_handshake_timeout_seconds
+        self._enter_by = trio.current_time() + TURN_SHARE * services.settings.ws_handshake_timeout_seconds
         self._services = services
         self._settings = services.settings
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
@@ -153,7 +155,7 @@ class Session:
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
-        request = await self._client.read_head(self._answer_by)
+        request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
         if request is None:
             return None
         self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")
@@ -226,7 +228,7 @@ class Session:
         """From here on it costs something. Whoever has left while he waited shall cost no more."""
         turnstile = self._services.turnstile
         if not turnstile.is_free():
-            if not await turnstile.wait_to_enter(self._ledger.address, self._answer_by):
+            if not await turnstile.wait_to_enter(self._ledger.address, self._enter_by):
                 raise Refused(Cause.OVERLOADED, "no turn in time")
             self._client.check_presence("while it waited for its turn")
 

@@ -8,6 +8,10 @@ Who has begun goes before who has not, so that few are half done at a time. Addr
 for all who came from one place before him.
 """
 
+from collections import deque
+from collections.abc import Hashable
+
+import outcome
 import trio
 
 from trio_ws_gateway.limits.connections import block_of
@@ -17,6 +21,7 @@ from trio_ws_gateway.limits.lines import Lines
 # of the loop takes 3 to 4 ms of a storm.
 STEPS_PER_TURN = 4
 AT_ONCE = 16  # that begin without waiting, where nobody waits: to wait costs a tenth of a step
+TURNED_AWAY_PER_TURN = 8  # of those whose time is over: it is often over for all at once, and telling them is work
 
 Line = Lines[trio.lowlevel.Task]
 
@@ -28,6 +33,7 @@ class Turnstile:
         self._left = AT_ONCE  # that need not wait
         self._newcomers: Line = Lines()
         self._begun: Line = Lines()
+        self._patience: deque[tuple[float, Hashable, trio.lowlevel.Task]] = deque()  # of newcomers, and until when
         self._keeper: trio.lowlevel.Task | None = None  # while it sleeps
 
     @property
@@ -44,17 +50,17 @@ class Turnstile:
         return True
 
     async def wait_to_enter(self, address: str, until: float) -> bool:
-        """Wait for the turn of a new handshake from there, no longer than until then; whether it has come."""
-        with trio.move_on_at(until) as patience:
-            await self._wait_in(self._newcomers, address)
-        return not patience.cancelled_caught
+        """Wait for the turn of a new handshake from there; whether it has come by then, or soon after."""
+        block = block_of(address)
+        self._patience.append((until, block, trio.lowlevel.current_task()))
+        return await self._wait_in(self._newcomers, block)
 
     async def wait_to_go_on(self, address: str) -> None:
         """Wait for the turn of one that has entered and has more to do."""
-        await self._wait_in(self._begun, address)
+        await self._wait_in(self._begun, block_of(address))
 
-    async def _wait_in(self, line: Line, address: str) -> None:
-        block, task = block_of(address), trio.lowlevel.current_task()
+    async def _wait_in(self, line: Line, block: Hashable) -> bool:
+        task = trio.lowlevel.current_task()
 
         def give_up(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
             line.leave(block, task)
@@ -62,7 +68,8 @@ class Turnstile:
 
         line.join(block, task)
         self._wake_keeper()
-        await trio.lowlevel.wait_task_rescheduled(give_up)
+        has_come: bool = await trio.lowlevel.wait_task_rescheduled(give_up)
+        return has_come
 
     def _wake_keeper(self) -> None:
         keeper, self._keeper = self._keeper, None
@@ -73,13 +80,26 @@ class Turnstile:
         """Say whose turn it is, in each turn of the loop, as long as somebody waits."""
         while True:
             for _ in range(min(STEPS_PER_TURN, self.waiting)):
-                trio.lowlevel.reschedule((self._begun or self._newcomers).next())
+                trio.lowlevel.reschedule((self._begun or self._newcomers).next(), outcome.Value(True))
+            self._turn_away_some(trio.current_time())
             if self.waiting:
                 await trio.lowlevel.checkpoint()
             else:
                 self._left = AT_ONCE
                 self._keeper = trio.lowlevel.current_task()
                 await trio.lowlevel.wait_task_rescheduled(self._keeper_is_cancelled)
+
+    def _turn_away_some(self, now: float) -> None:
+        """Of the newcomers who have waited for too long; those who wait no longer are forgotten."""
+        patience, turned_away = self._patience, 0
+        while patience and turned_away < TURNED_AWAY_PER_TURN:
+            until, block, task = patience[0]
+            if until > now and self._newcomers.has(block, task):
+                return
+            patience.popleft()
+            if self._newcomers.leave(block, task):
+                trio.lowlevel.reschedule(task, outcome.Value(False))
+                turned_away += 1
 
     def _keeper_is_cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._keeper = None

@@ -55,7 +55,7 @@ def test_as_a_plain_model_does(steps: list[tuple[str, int, int]]) -> None:
             else:
                 line.append(who)
         elif step == "leave":
-            lines.leave(address, who)
+            assert lines.leave(address, who) == (line is not None and who in line)
             if line is not None and who in line:
                 line.remove(who)
                 if not line:

@@ -27,6 +27,7 @@ ADDRESSES = [f"127.0.0.{number}" for number in range(2, 7)]
 WITHIN_SECONDS = 0.020
 ATTEMPTS = 4  # a machine that has other things to do adds to a wait and never takes from it: one good attempt is proof
 PAUSE_SECONDS = 0.001
+QUIET_TRIPS = 300
 HEAD_START_SECONDS = 0.2
 
 
@@ -109,7 +110,13 @@ def session(gateway: Gateway, issuer: OidcProvider) -> Iterator[socket.socket]:
         yield sock
 
 
-def round_trip_seconds(sock: socket.socket) -> float:
+def slowest_but_one_in_a_hundred(seconds: list[float]) -> float:
+    return sorted(seconds)[-len(seconds) // 100]
+
+
+def paced_round_trip(sock: socket.socket) -> float:
+    """How many seconds it takes; not one right after the other."""
+    time.sleep(PAUSE_SECONDS)
     began_at = time.perf_counter()
     sock.sendall(QUESTION)
     exactly(sock, len(ANSWER))
@@ -117,23 +124,26 @@ def round_trip_seconds(sock: socket.socket) -> float:
 
 
 def test_echoes_in_a_storm(gateway: Gateway, issuer: OidcProvider) -> None:
-    """All of the crowd come in, and in 99 of 100 cases an established session has its echo within 20 ms meanwhile."""
+    """All of the crowd come in, and in 99 of 100 cases an established session has its echo within 20 ms meanwhile.
+
+    Where others keep the machine busy, so that it takes its time without a storm as well: within three times that.
+    """
     seen = []
     with session(gateway, issuer) as established:
         for _ in range(ATTEMPTS):
+            undisturbed = slowest_but_one_in_a_hundred([paced_round_trip(established) for _ in range(QUIET_TRIPS)])
             took = []
             with storm(gateway, issuer, CROWD, ADDRESSES) as crowd:
                 crowd.breaks()
                 while not crowd.is_over():
-                    time.sleep(PAUSE_SECONDS)
-                    took.append(round_trip_seconds(established))
+                    took.append(paced_round_trip(established))
                 came_in, heard_instead = crowd.outcome()
             assert heard_instead == []
             assert sum(map(len, came_in.values())) == CROWD
-            seen.append(sorted(took)[-len(took) // 100])
-            if seen[-1] <= WITHIN_SECONDS:
+            seen.append((undisturbed, slowest_but_one_in_a_hundred(took)))
+            if seen[-1][1] <= max(WITHIN_SECONDS, 3 * undisturbed):
                 return
-    pytest.fail(f"seconds: {seen}")
+    pytest.fail(f"seconds undisturbed, and in the storm: {seen}")
 
 
 def test_whoever_comes_alone(gateway: Gateway, issuer: OidcProvider) -> None:

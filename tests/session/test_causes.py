@@ -9,6 +9,7 @@ import trio
 
 from tests.house import HANDSHAKE, House, agreeing, answering, house
 from tests.tcp import Peer
+from trio_ws_gateway import turnstile
 from trio_ws_gateway.causes import TABLE, Cause
 from trio_ws_gateway.farewell import RETRY_AFTER_MAX_SECONDS
 from trio_ws_gateway.relay.pump import Pump
@@ -196,7 +197,7 @@ async def foreign_name(home: House, _: AsyncExitStack) -> None:
 @provokes(Cause.OVERLOADED, WS_HANDSHAKE_TIMEOUT_SECONDS="0.05")
 async def no_turn(home: House, _: AsyncExitStack) -> None:
     """Whose turn does not come in time, because others come all the time, is a 503 with Retry-After."""
-    with patch.object(Turnstile, "is_free", return_value=False), patch.object(Turnstile, "_wake_keeper"):
+    with patch.object(Turnstile, "is_free", return_value=False), patch.object(turnstile, "STEPS_PER_TURN", 0):
         assert 1 <= await refused_as(home, 503, token=home.provider.mint()) <= RETRY_AFTER_MAX_SECONDS
 
 

@@ -28,14 +28,20 @@ class Lines(Generic[T]):
         line[who] = None
         self._waiting += 1
 
-    def leave(self, address: Hashable, who: T) -> None:
-        """Wait no longer. Who does not wait there has not left either."""
-        line = self._lines.get(address)
-        if line is not None and who in line:
-            del line[who]
-            self._waiting -= 1
-            if not line:
-                del self._lines[address]
+    def has(self, address: Hashable, who: T) -> bool:
+        """Whether he waits there."""
+        return who in self._lines.get(address, ())
+
+    def leave(self, address: Hashable, who: T) -> bool:
+        """Wait no longer; whether he did."""
+        if not self.has(address, who):
+            return False
+        line = self._lines[address]
+        del line[who]
+        self._waiting -= 1
+        if not line:
+            del self._lines[address]
+        return True
 
     def next(self) -> T:
         """Whose turn it is; he waits no longer. Raises ``KeyError`` where nobody does."""
