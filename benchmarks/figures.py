@@ -17,7 +17,10 @@ def rounded(figures: dict[str, object]) -> dict[str, object]:
 
 @frozen(kw_only=True)
 class Sample:
-    """One turn of one peer. Microseconds of processor time are per message (or session), as are ``per_second``."""
+    """One turn of one peer. Microseconds of processor time are per message (or session), as are ``per_second``.
+
+    ``refused``: how often somebody was told to come again. ``steady_...``: the latency of those who talked meanwhile.
+    """
 
     work: str
     peer: str
@@ -29,6 +32,10 @@ class Sample:
     system_us: float
     p50_us: float
     p99_us: float
+    refused: int = 0
+    steady_p50_us: float = 0.0
+    steady_p99_us: float = 0.0
+    steady_max_us: float = 0.0
 
     @property
     def per_second(self) -> float:

@@ -35,15 +35,16 @@ METHOD = """\
   another one begins. A ratio is taken within a round; shown are the median of the rounds' ratios, and in
   parentheses the lowest and the highest.
 - **A session** is a handshake with a token, one message and its echo, and a Close. In the **storm** all
-  sessions (5,000; in a quick run 1,000) are cut at once and come back. **Memory** is what a fresh process has
+  sessions (5,000; in a quick run 1,000) are cut at once, and all come back at once; who is told to come
+  again (503, `Retry-After`) does. Latency is that of an opening, from the first try to the first echo; `all
+  in` when the last was there. `echo` is what it was meanwhile for 20 sessions that were there before and
+  that a process of its own has send a message every 20 ms each, answered or not. **Memory** is what a fresh process has
   grown by, per idle session with one message behind it.
 - With MQTT each client subscribes to a topic of its own and publishes there, through Mosquitto.
 
 Run it yourself: `nox -s bench`, or shorter with `nox -s bench -- --quick`, for one group of works with
 `nox -s bench -- --only bulk`, before and after a change with `nox -s bench -- --against REVISION`.
 """
-
-COLUMNS = ("", "CPU us", "user", "system", "per second", "p50 us", "p99 us")
 
 
 def written(results: Results) -> str:
@@ -134,7 +135,8 @@ def _figures(results: Results) -> Iterator[str]:
         if work.at is None and work.group != WORKERS:
             yield f"### {work.title[0].upper()}{work.title[1:]}\n"
             peers = results.samples.peers(work.name)
-            yield from _table(COLUMNS, ((peer, *table.cells(results.samples, work, peer)) for peer in peers))
+            head = ("", *table.columns(work))
+            yield from _table(head, ((peer, *table.cells(results.samples, work, peer)) for peer in peers))
 
 
 def _workers(results: Results) -> Iterator[str]:

@@ -23,7 +23,12 @@ from tests.servers.gateway import Gateway
 from tests.servers.ports import free_port
 from tests.servers.processes import Process
 
-BEYOND_REACH = {"RATE_LIMIT_PER_SECOND": "50000000", "RATE_LIMIT_BURST": "100000000"}
+BEYOND_REACH = {
+    "RATE_LIMIT_PER_SECOND": "50000000",
+    "RATE_LIMIT_BURST": "100000000",
+    "WS_IDLE_TIMEOUT_SECONDS": "3600",  # as with the others
+    "WS_PING_INTERVAL_SECONDS": "0",
+}
 AUDIENCE = "gateway"
 STOP_SECONDS = 10.0
 

@@ -1,6 +1,7 @@
 """The run itself: round by round, every peer has its turn at a work. Tells each sample as it comes."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from attrs import frozen
@@ -10,6 +11,8 @@ from benchmarks.figures import Failure, Sample
 from benchmarks.load import Load, LoadFailed
 from benchmarks.peers import Peer
 from benchmarks.works import Work
+
+LATENCIES = {"p50_us", "p99_us", "max_us"}
 
 
 @frozen(kw_only=True)
@@ -32,12 +35,24 @@ def turn(plan: Plan, work: Work, peer: Peer, number: int, tokens: Path, broadcas
         "seconds": plan.seconds,
         **work.options,
     }
-    with Load.running(plan.load, options) as load:
+    with ExitStack() as stack:
+        load = stack.enter_context(Load.running(plan.load, options))
         load.heard()
+        steady = None
+        if work.steady:
+            talking = {"mode": "steady", "port": peer.port, "tokens": tokens, **work.steady}
+            steady = stack.enter_context(Load.running(plan.load, talking))
+            steady.heard()
         settle(peer.pids)
         before = spent(peer.pids)
+        if steady is not None:
+            steady.tell()
         load.tell()
         heard = load.heard()
+        meanwhile = {}
+        if steady is not None:
+            steady.tell()
+            meanwhile = {f"steady_{name}": value for name, value in steady.heard().items() if name in LATENCIES}
         settle(peer.pids)  # what the work has left to do is part of it
         cost = spent(peer.pids) - before
     settle(peer.pids)
@@ -53,6 +68,8 @@ def turn(plan: Plan, work: Work, peer: Peer, number: int, tokens: Path, broadcas
         system_us=cost_us * (1 - cost.user_share),
         p50_us=heard["p50_us"],
         p99_us=heard["p99_us"],
+        refused=heard["refused"],
+        **meanwhile,
     )
 
 

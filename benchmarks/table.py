@@ -8,6 +8,8 @@ from benchmarks.works import Work
 
 FIGURES = ("cost_us", "user_us", "system_us", "per_second", "p50_us", "p99_us")
 COLUMNS = ("CPU us", "user", "system", "per second", "p50 us", "p99 us")
+STEADY_FIGURES = ("seconds", "refused", "steady_p50_us", "steady_p99_us", "steady_max_us")
+STEADY_COLUMNS = ("all in, s", "refused", "echo p50 us", "echo p99 us", "echo max us")
 FIGURE_NAMES = {"cost_us": "CPU", "p50_us": "p50 latency", "kib_each": "memory"}
 
 
@@ -26,13 +28,18 @@ def significant(value: float) -> str:
 def work_table(samples: Samples, work: Work) -> Iterator[str]:
     """All peers at one work: medians over the rounds."""
     yield f"{work.title} (CPU per {work.unit})"
-    yield f"{'':16}" + "".join(f"{column:>12}" for column in COLUMNS)
+    yield f"{'':16}" + "".join(f"{column:>12}" for column in columns(work))
     for peer in samples.peers(work.name):
         yield f"{peer:16}" + "".join(f"{cell:>12}" for cell in cells(samples, work, peer))
 
 
+def columns(work: Work) -> tuple[str, ...]:
+    return COLUMNS + STEADY_COLUMNS if work.steady else COLUMNS
+
+
 def cells(samples: Samples, work: Work, peer: str) -> list[str]:
-    return [significant(samples.median(work.name, peer, figure)) for figure in FIGURES]
+    figures = FIGURES + STEADY_FIGURES if work.steady else FIGURES
+    return [significant(samples.median(work.name, peer, figure)) for figure in figures]
 
 
 def ratio_table(results: Results) -> Iterator[str]:

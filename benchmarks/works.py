@@ -15,6 +15,7 @@ class Work:
     ``judged``: the figure that ratios and goals speak of; ``goals``: by peer, what the ratio of the gateway's to the
     peer's should not exceed. ``upstream``: "echo" or "mosquitto". ``peers``: those that have something to show here
     besides the gateway; empty: all. ``fresh_tokens``: so many for each round, which nobody has seen before.
+    ``steady``: options of a second generator, which keeps some sessions talking at a steady pace meanwhile.
     ``at``: its place on the horizontal axis of its group's curve. ``quick``: options of a quick run.
     """
 
@@ -28,6 +29,7 @@ class Work:
     upstream: str = "echo"
     peers: Sequence[str] = ()
     fresh_tokens: int = 0
+    steady: Mapping[str, object] = field(factory=dict)
     rounds_max: int = 100
     at: int | None = None
     quick: Mapping[str, object] | None = field(factory=dict)  # None: not in a quick run
@@ -43,6 +45,7 @@ CHECKING = ("go", "haproxy", "nginx", "go-open")
 WORKERS, SEVERAL = "workers", "gateway-2-workers"
 SESSIONS = 1000
 STORM = 5000
+ESTABLISHED = {"connections": 20, "pace": 0.02, "inflight": 1000}  # one message every millisecond, late ones too
 
 
 def ping_pong(connections: int, goals: Mapping[str, float], judged: str = "cost_us") -> Work:
@@ -158,7 +161,8 @@ WORKS = (
         name="storm",
         group="storm",
         title="reconnect storm",
-        options={"mode": "storm", "connections": STORM, "opening": 256},
+        options={"mode": "storm", "connections": STORM, "opening": 64, "returning": True},
+        steady=ESTABLISHED,
         unit="session",
         peers=CHECKING,
         rounds_max=3,

@@ -20,10 +20,13 @@ import (
 	"trio-ws-gateway/benchmarks/poll"
 )
 
-const stalledSeconds = 20
+const (
+	stalledSeconds = 20
+	opensPerTurn   = 32 // then who is open already is heard
+)
 
 var (
-	mode        = flag.String("mode", "echo", "echo, fan, idle, sessions or storm")
+	mode        = flag.String("mode", "echo", "echo, fan, idle, sessions, storm or steady")
 	port        = flag.Int("port", 0, "of the proxy, on 127.0.0.1")
 	path        = flag.String("path", "/ws", "of the endpoint")
 	connections = flag.Int("connections", 1, "sessions at a time; `sessions`: in all")
@@ -35,6 +38,8 @@ var (
 	messages    = flag.Int64("messages", 50_000_000, "messages at most")
 	tokens      = flag.String("tokens", "", "file of bearer tokens, one a line, taken in turn")
 	broadcast   = flag.Int("broadcast", 0, "`fan`: the echo's second port")
+	pace        = flag.Float64("pace", 0.02, "`steady`: seconds between two messages of a session")
+	returning   = flag.Bool("returning", false, "come again where told so")
 	version     = flag.Int("mqtt", 0, "speak MQTT through the sessions: 4 is 3.1.1, 5 is 5.0")
 )
 
@@ -52,6 +57,8 @@ func main() {
 		l.comeAndGo()
 	case "storm":
 		l.storm()
+	case "steady":
+		l.steady()
 	default:
 		poll.Fail("no such mode: %s", *mode)
 	}
@@ -90,10 +97,19 @@ type Result struct {
 	Seconds float64 `json:"seconds"`
 	P50     float64 `json:"p50_us"`
 	P99     float64 `json:"p99_us"`
+	Max     float64 `json:"max_us"`
+	Refused int     `json:"refused"`
 }
 
 func (l *load) result(count int64, began time.Time) Result {
-	return Result{Count: count, Seconds: time.Since(began).Seconds(), P50: l.times.quantile(0.5), P99: l.times.quantile(0.99)}
+	return Result{
+		Count:   count,
+		Seconds: time.Since(began).Seconds(),
+		P50:     l.times.quantile(0.5),
+		P99:     l.times.quantile(0.99),
+		Max:     float64(l.times.max) / 1000,
+		Refused: l.refused,
+	}
 }
 
 // echo: every message that comes back is followed by the next.
@@ -129,7 +145,7 @@ func (l *load) echo() {
 
 // fan: the upstream says the same to all sessions; when all have heard it, it says the next.
 func (l *load) fan() {
-	speaker, err := poll.Connect(*broadcast)
+	speaker, _, err := poll.Connect(*broadcast)
 	poll.Must(err, "the echo's second port")
 	var saidAt int64
 	l.onMessages = func(_ *session, n int) { l.times.addMany(l.now-saidAt, n) }
@@ -192,7 +208,38 @@ func (l *load) comeAndGo() {
 	l.await()
 }
 
-// storm: all sessions are cut at once and come back.
+// steady: each session says its next message a while after the one before, whatever becomes of that, until there is a
+// word. So a message that was held up is counted as late as it was, and so are all that waited behind it.
+func (l *load) steady() {
+	l.openAll(*connections)
+	say("ready")
+	l.await()
+	before, began := l.done, time.Now()
+	l.times = histogram{}
+	l.onMessages = func(s *session, n int) { l.times.add(l.now, s.took(n)) }
+	l.poller.Add(0, poll.In)
+	every := int64(*pace * 1e9)
+	first := nanotime()
+	for said := int64(0); !l.told; {
+		for due := first + said*every/int64(*connections); due <= nanotime(); due = first + said*every/int64(*connections) {
+			if s := l.live[said%int64(*connections)]; s.pending < *inflight {
+				l.now = due
+				l.send(s, 1)
+			}
+			said++
+		}
+		l.turnWithin(1)
+	}
+	for l.done < l.asked {
+		l.turn()
+	}
+	say(l.result(l.done-before, began))
+	l.await() // the word itself
+	l.await()
+	l.leave()
+}
+
+// storm: all sessions are cut at once, and all come back at once.
 func (l *load) storm() {
 	l.openAll(*connections)
 	say("ready")
@@ -203,6 +250,7 @@ func (l *load) storm() {
 		l.drop(l.live[0])
 	}
 	l.onOpen = func(s *session) { l.times.addMany(l.now-s.beganAt, 1) }
+	*opening = *connections
 	l.openAll(*connections)
 	say(l.result(int64(*connections), began))
 	l.await()
@@ -210,11 +258,19 @@ func (l *load) storm() {
 }
 
 func (l *load) openAll(count int) {
-	for len(l.live) < count || l.ready < l.begun {
-		for len(l.live) < count && l.begun-l.ready < *opening {
+	for len(l.live)+len(l.later) < count || l.ready < l.begun || len(l.later) > 0 {
+		for n := 0; n < opensPerTurn && len(l.live)+len(l.later) < count && l.begun-l.ready < *opening; n++ {
 			l.open()
 		}
-		l.turn()
+		switch {
+		case len(l.live)+len(l.later) < count && l.begun-l.ready < *opening:
+			l.turnWithin(0)
+		case len(l.later) > 0:
+			l.turnWithin(10)
+		default:
+			l.turn()
+		}
+		l.comeAgain()
 	}
 }
 

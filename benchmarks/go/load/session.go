@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"strconv"
 	"syscall"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 type state string
 
 const (
+	connecting  state = "before it was connected"    // until its request is on its way
 	shaking     state = "in its handshake"           // until its 101
 	subscribing state = "while it subscribed"        // until the broker's SUBACK
 	proving     state = "before its first message"   // until that is back
@@ -40,6 +42,9 @@ type session struct {
 	index    int // in the list of the living
 }
 
+// comeback: somebody who was told to come again.
+type comeback struct{ beganAt, dueAt int64 }
+
 type load struct {
 	poller     *poll.Poller
 	byFd       []*session
@@ -50,9 +55,12 @@ type load struct {
 	expected   []byte
 	tokens     []string
 	begun      int
-	ready      int   // sessions that have come to relaying, ever
-	asked      int64 // messages that should come back, ever
-	done       int64 // that have
+	ready      int        // sessions that have come to relaying, ever
+	refused    int        // that were told to come again, ever
+	later      []comeback // those of them who have not come yet
+	told       bool       // there is a word to be read
+	asked      int64      // messages that should come back, ever
+	done       int64      // that have
 	now        int64
 	heardAt    int64
 	times      histogram
@@ -81,9 +89,11 @@ func newLoad(tokens []string) *load {
 	return l
 }
 
-// turn: one pass over what is ready.
-func (l *load) turn() {
-	events := l.poller.Wait(100)
+// turn: one pass over what is ready, or soon is.
+func (l *load) turn() { l.turnWithin(100) }
+
+func (l *load) turnWithin(milliseconds int) {
+	events := l.poller.Wait(milliseconds)
 	if len(events) == 0 {
 		if nanotime()-l.heardAt > stalledSeconds*1e9 {
 			poll.Fail("nothing came for %d s; %d of %d messages, %d sessions", stalledSeconds, l.done, l.asked, len(l.live))
@@ -93,6 +103,11 @@ func (l *load) turn() {
 	for i := range events {
 		s := l.byFd[events[i].Fd]
 		if s == nil {
+			l.told = l.told || events[i].Fd == 0
+			continue
+		}
+		if s.state == connecting {
+			l.connected(s)
 			continue
 		}
 		if events[i].Events&poll.Out != 0 {
@@ -105,10 +120,13 @@ func (l *load) turn() {
 	l.heardAt = l.now
 }
 
-func (l *load) open() {
-	fd, err := poll.Connect(*port)
+func (l *load) open() { l.openSince(nanotime()) }
+
+// openSince that moment somebody has wanted a session.
+func (l *load) openSince(beganAt int64) {
+	fd, connected, err := poll.Connect(*port)
 	poll.Must(err, "connect")
-	s := &session{fd: fd, state: shaking, index: len(l.live), beganAt: nanotime(), words: l.words, expected: l.expected}
+	s := &session{fd: fd, state: connecting, index: len(l.live), beganAt: beganAt, words: l.words, expected: l.expected}
 	s.sent = make([]int64, *inflight+1)
 	head := "GET " + *path + " HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
@@ -122,11 +140,28 @@ func (l *load) open() {
 		s.words, s.expected = bytes.Repeat(clientFrame(binary, publish), *inflight+1), serverFrame(publish)
 	}
 	s.word = len(s.words) / (*inflight + 1)
+	s.head = []byte(head + "\r\n")
 	l.byFd[fd] = s
 	l.live = append(l.live, s)
-	l.poller.Add(fd, poll.In)
-	l.write(s, []byte(head+"\r\n"))
 	l.begun++
+	if connected {
+		l.poller.Add(fd, poll.In)
+		l.ask(s)
+	} else {
+		l.poller.Add(fd, poll.Out)
+	}
+}
+
+// connected, or not: a request that cannot be sent is heard of as a session that was cut.
+func (l *load) connected(s *session) {
+	l.poller.Want(s.fd, poll.In)
+	l.ask(s)
+}
+
+func (l *load) ask(s *session) {
+	s.state = shaking
+	l.write(s, s.head)
+	s.head = nil
 }
 
 // write what surely fits.
@@ -168,7 +203,8 @@ func (l *load) shake(s *session, data []byte) {
 		return
 	}
 	if !bytes.HasPrefix(s.head, []byte("HTTP/1.1 101 ")) {
-		poll.Fail("refused: %q", s.head)
+		l.turnedAway(s)
+		return
 	}
 	rest := s.head[end+4:]
 	s.head = nil
@@ -183,6 +219,34 @@ func (l *load) shake(s *session, data []byte) {
 	if len(rest) > 0 {
 		l.compare(s, rest)
 	}
+}
+
+// turnedAway, and told when to come again.
+func (l *load) turnedAway(s *session) {
+	_, after, found := bytes.Cut(s.head, []byte("\r\nRetry-After: "))
+	line, _, _ := bytes.Cut(after, []byte("\r\n"))
+	seconds, err := strconv.Atoi(string(line))
+	if !found || err != nil || !*returning {
+		poll.Fail("refused: %q", s.head)
+	}
+	l.refused++
+	l.later = append(l.later, comeback{s.beganAt, l.now + int64(seconds)*1e9})
+	l.drop(s)
+	l.begun--
+}
+
+// comeAgain, whose time has come.
+func (l *load) comeAgain() {
+	l.now = nanotime()
+	waiting := l.later[:0]
+	for _, each := range l.later {
+		if each.dueAt <= l.now {
+			l.openSince(each.beganAt)
+		} else {
+			waiting = append(waiting, each)
+		}
+	}
+	l.later = waiting
 }
 
 // subscribed waits for the SUBACK.

@@ -80,6 +80,7 @@ func packet(first byte, body []byte) []byte {
 type histogram struct {
 	counts [58 * 64]int64
 	total  int64
+	max    int64
 }
 
 func (h *histogram) add(now int64, since []int64) {
@@ -95,6 +96,9 @@ func (h *histogram) addMany(value int64, count int) {
 	}
 	h.counts[shift<<6+int(value>>shift)] += int64(count)
 	h.total += int64(count)
+	if value > h.max {
+		h.max = value
+	}
 }
 
 // quantile in microseconds.

@@ -103,17 +103,23 @@ func Accept(listener int) (int, bool) {
 	return fd, true
 }
 
-// Connect to a port of 127.0.0.1, where that takes no time.
-func Connect(port int) (int, error) {
-	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
+// Connect to a port of 127.0.0.1; false: that is still under way, because nobody accepts as fast as connections come.
+func Connect(port int) (int, bool, error) {
+	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM|syscall.SOCK_NONBLOCK, 0)
 	Must(err, "socket")
-	if err := syscall.Connect(fd, loopback(port)); err != nil {
-		syscall.Close(fd)
-		return 0, err
-	}
 	Must(syscall.SetsockoptInt(fd, syscall.IPPROTO_TCP, syscall.TCP_NODELAY, 1), "TCP_NODELAY")
-	Must(syscall.SetNonblock(fd, true), "nonblocking")
-	return fd, nil
+	err = syscall.Connect(fd, loopback(port))
+	if err == syscall.EINPROGRESS {
+		err = syscall.Connect(fd, loopback(port)) // on the same machine it is mostly done by now
+	}
+	switch err {
+	case nil, syscall.EISCONN:
+		return fd, true, nil
+	case syscall.EINPROGRESS, syscall.EALREADY:
+		return fd, false, nil
+	}
+	syscall.Close(fd)
+	return 0, false, err
 }
 
 func loopback(port int) *syscall.SockaddrInet4 {
