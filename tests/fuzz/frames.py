@@ -90,10 +90,12 @@ class Payloads:
     def __init__(self) -> None:
         self.bytes = bytearray()
         self.packets = 0
+        self.fault = ""
 
-    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         turn = offset % 4
         self.bytes += masked_with(bytes(view[start:end]), mask[turn:] + mask[:turn]) if mask else view[start:end]
+        return 0
 
 
 @frozen

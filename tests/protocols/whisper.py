@@ -42,6 +42,9 @@ class WhisperGreeting:
     def walkers(self) -> tuple[None, None]:
         return None, None
 
+    def inspector(self) -> None:
+        return None
+
     def farewell(self, cause: Cause, *, welcomed: bool) -> str:
         return sorry(cause)
 

@@ -418,8 +418,9 @@ class TestEnding:
             at_boundary = True
             welcomed = True
             packets = 0
+            fault = ""
 
-            def feed(self, *_: object) -> None:
+            def feed(self, *_: object) -> int:
                 raise ZeroDivisionError("a bug")
 
         def prepare(relay: Relay) -> None:

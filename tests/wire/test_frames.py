@@ -263,12 +263,16 @@ class Walked:
     def __init__(self) -> None:
         self.payload = b""
         self.packets = 0
+        self.fault = ""
+        self.most = 1 << 30  # bytes that may pass
 
-    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
-        piece = bytes(view[start:end])
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
+        refused = max(0, len(self.payload) + end - start - self.most)
+        piece = bytes(view[start : end - refused])
         if mask is not None:
             piece = bytes(byte ^ mask[(offset + at) % 4] for at, byte in enumerate(piece))
         self.payload += piece
+        return refused
 
 
 class TestWalker:
@@ -282,6 +286,44 @@ class TestWalker:
         for at in range(0, len(wire), size):
             reads.read(wire[at : at + size])
         assert walker.payload == b"".join(payload for opcode, _, payload in sent if opcode < CLOSE)
+
+    @given(messages(), st.integers(1, 50), st.integers(1, 40))
+    def test_stops_where_it_refuses(self, sent: list[tuple[int, bool, bytes]], size: int, most: int) -> None:
+        """A walker may refuse the end of a payload, and is fed from there on when it is scanned again."""
+        wire = on_the_wire([(opcode, fin, payload[:300]) for opcode, fin, payload in sent], masked=True)
+        walker = Walked()
+        scanner = FrameScanner(masked=True, walker=walker)
+        walker.most, at, passed = most, 0, 0
+        while at < len(wire):
+            passed = scanner.scan(memoryview(wire)[at : at + size], min(size, len(wire) - at))
+            at += passed
+            if scanner.found is Found.TOO_MANY_PACKETS:
+                assert len(walker.payload) == walker.most
+                walker.most += most
+            elif scanner.found is Found.CLOSE or not passed:
+                size += 200
+        assert walker.payload == b"".join(payload[:300] for opcode, _, payload in sent if opcode < CLOSE)
+
+    def test_a_fault_in_what_it_holds(self) -> None:
+        """What a walker finds faulty is an illegal frame, in its words."""
+        walker = Walked()
+        walker.most, walker.fault = 3, "no sense"
+        scanner = FrameScanner(masked=True, walker=walker)
+        wire = build_frame(BINARY, b"12345", masked=True)
+        assert scanner.scan(memoryview(wire), len(wire)) == len(wire) - 2
+        assert (scanner.found, scanner.detail, scanner.inside) == (Found.ILLEGAL, "no sense", 2)
+
+
+def test_binary_alone() -> None:
+    """Where there must be no text a text message is illegal, whole or in fragments; all else is as ever."""
+    controls: list[bytes] = []
+    for fin in (True, False):
+        scanner = FrameScanner(masked=True, binary=True, on_control=lambda frame: controls.append(bytes(frame)))
+        legal = build_frame(BINARY, b"1", masked=True) + build_frame(PING, b"2", masked=True)
+        wire = legal + build_frame(TEXT, b"3", fin=fin, masked=True)
+        assert scanner.scan(memoryview(wire), len(wire)) == len(legal)
+        assert (scanner.found, scanner.detail) == (Found.ILLEGAL, "a text message where there must be none")
+    assert [frame[:2] for frame in controls] == [b"\x89\x81"] * 2
 
 
 class TestFrames:

@@ -57,8 +57,47 @@ class Walker(Protocol):
     def welcomed(self) -> bool:
         """The upstream's first answer has passed whole."""
 
-    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
-        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``."""
+    @property
+    def fault(self) -> str:
+        """What is wrong with what it was fed, in words, where that must not pass; else empty."""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
+        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``.
+
+        How many bytes at its end must not pass, or not now; mostly 0.
+        """
+
+
+class Inspector(Protocol):
+    """Looks at a client's packets, one by one, and decides what the upstream hears in their place.
+
+    It is fed a client's payloads, and what it has let pass is taken as frames of its own. ``packets``: how many have
+    begun. ``ceiling``: no packet begins beyond that number.
+    """
+
+    packets: int
+    ceiling: int
+
+    @property
+    def fault(self) -> str:
+        """Why nothing more can be understood, in words; else empty."""
+
+    @property
+    def at_boundary(self) -> bool:
+        """No packet is half passed."""
+
+    @property
+    def held_bytes(self) -> int:
+        """Of a packet that waits for its end."""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
+        """As a ``Walker``'s. How many bytes at its end are refused, for the ceiling or for a fault."""
+
+    def on_control(self, frame: memoryview) -> None:
+        """A control frame passes."""
+
+    def take(self) -> bytearray:
+        """Whole frames for the upstream."""
 
 
 class Greeting(Protocol):
@@ -101,6 +140,9 @@ class Greeting(Protocol):
     def walkers(self) -> tuple[Walker | None, Walker | None]:
         """New walkers toward the upstream and toward the client, each only where ``farewell`` or ``leave`` will need
         to know a packet boundary: they cost time on every message."""
+
+    def inspector(self) -> Inspector | None:
+        """A new one, for a session whose packets are to be looked at; ``None`` where the protocol has none."""
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> Words:
         """What the protocol says to its client before the Close frame; empty where it says nothing.

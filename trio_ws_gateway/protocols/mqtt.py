@@ -25,6 +25,7 @@ from trio_ws_gateway.wire.mqtt import (
     packet_length,
     parse_connect,
 )
+from trio_ws_gateway.wire.mqtt_reframing import Reframer
 from trio_ws_gateway.wire.mqtt_stream import PacketWalker
 
 __all__ = ["Binding", "MqttAdapter", "MqttCredentials", "MqttGreeting", "parse_mqtt_credentials"]
@@ -114,6 +115,9 @@ class MqttGreeting:
     def walkers(self) -> tuple[PacketWalker | None, PacketWalker | None]:
         leaves = self.has_will and self.keeps_will
         return PacketWalker() if leaves else None, PacketWalker() if self.connect.level == 5 else None
+
+    def inspector(self) -> Reframer:
+        return Reframer()
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         """CONNACK to a client that waits for one; afterwards DISCONNECT, which a server has since MQTT 5."""

@@ -56,6 +56,9 @@ class RawGreeting:
     def walkers(self) -> tuple[None, None]:
         return None, None
 
+    def inspector(self) -> None:
+        return None
+
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         return b""
 

@@ -11,6 +11,7 @@ unread, and its receiver checks it.
 
 import os
 import struct
+from collections.abc import Callable
 from enum import Enum
 from itertools import islice, repeat
 from typing import Protocol
@@ -31,6 +32,7 @@ def _meanings(known: dict[int, int]) -> bytes:
 _CONTROLS = {0x88: CONTROL, 0x89: CONTROL, 0x8A: CONTROL}
 _BETWEEN = _CONTROLS | {0x81: WHOLE, 0x82: WHOLE, 0x01: BEGINS, 0x02: BEGINS}
 BETWEEN_MESSAGES = _meanings(_BETWEEN)
+BETWEEN_BINARY = _meanings(_CONTROLS | {0x82: WHOLE, 0x02: BEGINS})
 BETWEEN_COMPRESSED = _meanings(_BETWEEN | {0xC1: WHOLE, 0xC2: WHOLE, 0x41: BEGINS, 0x42: BEGINS})  # RFC 7692 6
 INSIDE_MESSAGE = _meanings(_CONTROLS | {0x00: CONTINUES, 0x80: ENDS})
 
@@ -39,6 +41,8 @@ RUN_LEAST, RUN_MOST = 4, 64  # frames in a row that look alike: from how many on
 # Headers that one scan looks at, at the most, and how many of them a control frame, or a look for a run, counts as: so
 # that no mixture of frames takes longer than some 0.3 ms.
 HEADERS, DEAR = 1000, 4
+LONG_INTEGER = 2048  # bytes from which on four translations are quicker than one large number: 1.2 GB/s, and not 0.3
+XOR = [bytes(byte ^ key for byte in range(256)) for key in range(256)]
 NO_LIMIT = 2**63  # the highest bit of a length is 0 (5.2), so no frame announces this much
 
 
@@ -70,6 +74,7 @@ class Found(Enum):
     ENOUGH = "there is more, and that was enough for once: whole frames may follow here"
     TOO_MANY_MESSAGES = "a message begins here for which the ceiling leaves no room"
     TOO_MANY_EXTRAS = "a frame that begins none is here, for which the ceiling leaves no room"
+    TOO_MANY_PACKETS = "the walker lets no further packet begin here"
 
 
 class PayloadWalker(Protocol):
@@ -78,8 +83,15 @@ class PayloadWalker(Protocol):
     packets: int
     """How many have begun: that is how much work they were."""
 
-    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
-        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``."""
+    @property
+    def fault(self) -> str:
+        """What is wrong with what it was fed, in words, where that must not pass; else empty."""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
+        """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``.
+
+        How many bytes at its end must not pass, or not now; mostly 0.
+        """
 
 
 class FrameScanner:
@@ -89,7 +101,8 @@ class FrameScanner:
     ``max_message_bytes``: the most that one message may hold on the wire over all its fragments.
     ``max_fragments``: how many those may be.
     ``compressed``: permessage-deflate was agreed on, so RSV1 may mark a message's first frame.
-    ``walker``: is fed every payload of data frames.
+    ``walker``: is fed every payload of data frames, and may say where to stop in the midst of one.
+    ``on_control``: is given every control frame that passes. ``binary``: there must be no text.
 
     ``message_ceiling`` and ``extra_ceiling`` may be set between scans: no message is begun beyond
     that number, and no frame passes that begins none (control frames, further fragments).
@@ -100,7 +113,7 @@ class FrameScanner:
     """
 
     __slots__ = (
-        "_compressed",
+        "_between",
         "_fragments",
         "_header",
         "_limit",
@@ -110,6 +123,7 @@ class FrameScanner:
         "_message_bytes",
         "_most_fragments",
         "_offset",
+        "_on_control",
         "cut",
         "detail",
         "extra_ceiling",
@@ -132,16 +146,19 @@ class FrameScanner:
         max_message_bytes: int = NO_LIMIT,
         max_fragments: int = NO_LIMIT,
         compressed: bool = False,
+        binary: bool = False,
         walker: PayloadWalker | None = None,
+        on_control: Callable[[memoryview], None] | None = None,
     ) -> None:
         self._masked = masked
         self._header = 6 if masked else 2
         self._limit = max_message_bytes
         self._most_fragments = max_fragments
         self._fragments = 0  # of the current message
-        self._compressed = BETWEEN_COMPRESSED if compressed else BETWEEN_MESSAGES
+        self._between = BETWEEN_BINARY if binary else BETWEEN_COMPRESSED if compressed else BETWEEN_MESSAGES
         self.walker = walker
-        self._meanings = self._compressed
+        self._on_control = on_control
+        self._meanings = self._between
         self._message_bytes = 0
         self._mask: bytes | None = None
         self._offset = 0
@@ -190,8 +207,12 @@ class FrameScanner:
         at = self.inside
         if at and self.walker is not None:
             end = min(at, size)
-            self.walker.feed(view, 0, end, self._mask, self._offset)
-            self._offset += end
+            refused = self.walker.feed(view, 0, end, self._mask, self._offset)
+            self._offset += end - refused
+            if refused:
+                self.inside = at - end + refused
+                self._stop_in_payload()
+                return end - refused
         masked, meanings, limit, walker = self._masked, self._meanings, self._limit, self.walker
         messages, message_ceiling = self.messages, self.message_ceiling
         before = -1  # length of the latest message in one frame
@@ -247,6 +268,8 @@ class FrameScanner:
                 if found is Found.OWN_PONG:
                     break
                 self.extras += 1
+                if self._on_control is not None:
+                    self._on_control(view[at : payload + length])
                 at = payload + length
                 if found is Found.CLOSE:
                     break
@@ -274,12 +297,18 @@ class FrameScanner:
                     messages += 1
                 else:
                     self.extras += 1
-                self._meanings = meanings = self._compressed if meaning == ENDS else INSIDE_MESSAGE
+                self._meanings = meanings = self._between if meaning == ENDS else INSIDE_MESSAGE
             at = payload + length
             if walker is not None:
                 self._mask = bytes(view[payload - 4 : payload]) if masked else None
-                self._offset = min(at, size) - payload
-                walker.feed(view, payload, min(at, size), self._mask, 0)
+                end = min(at, size)
+                refused = walker.feed(view, payload, end, self._mask, 0)
+                self._offset = end - refused - payload
+                if refused:
+                    self.messages = messages
+                    self.inside = at - end + refused
+                    self._stop_in_payload()
+                    return end - refused
         else:
             if at < size:
                 self._stop(Found.ENOUGH, "")
@@ -289,6 +318,10 @@ class FrameScanner:
             return size
         self.inside = 0
         return at
+
+    def _stop_in_payload(self) -> None:
+        fault = "" if self.walker is None else self.walker.fault
+        self._stop(Found.ILLEGAL if fault else Found.TOO_MANY_PACKETS, fault or "packets")
 
     def _stop(self, found: Found, detail: str) -> Found:
         self.found = found
@@ -345,17 +378,24 @@ def fault(first: int, second: int, *, fragmented: bool, masked: bool) -> str:
         return f"reserved opcode {opcode}"
     if opcode >= CLOSE:
         return "a fragmented control frame"
-    return "a new message inside a fragmented one" if fragmented else "a continuation of nothing"
+    if fragmented:
+        return "a new message inside a fragmented one"
+    return "a continuation of nothing" if opcode == CONTINUATION else "a text message where there must be none"
 
 
-def masked_with(payload: bytes, key: bytes) -> bytes:
+def masked_with(payload: bytes | bytearray | memoryview, key: bytes) -> bytes:
     """``payload`` masked, or unmasked, with a four-byte key (RFC 6455 5.3)."""
     size = len(payload)
+    if size > LONG_INTEGER:
+        masked = bytearray(payload)
+        for at, byte in enumerate(key):
+            masked[at::4] = masked[at::4].translate(XOR[byte])
+        return bytes(masked)
     pattern = (key * (size // 4 + 1))[:size]
     return (int.from_bytes(payload, "big") ^ int.from_bytes(pattern, "big")).to_bytes(size, "big")
 
 
-def build_frame(opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool) -> bytes:
+def build_frame(opcode: int, payload: bytes | bytearray = b"", *, fin: bool = True, masked: bool) -> bytes:
     """One frame on the wire; ``masked`` as a client sends it, with a fresh key (RFC 6455 5.3)."""
     first = opcode | (0x80 if fin else 0)
     bit = 0x80 if masked else 0

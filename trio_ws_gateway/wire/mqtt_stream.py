@@ -33,17 +33,22 @@ class PacketWalker:
         """No packet is half passed."""
         return not self._body and self._shift < 0 and not self.lost
 
-    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> None:
+    @property
+    def fault(self) -> str:
+        """Whatever comes may pass."""
+        return ""
+
+    def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         """``view[start:end]`` passes: a piece of a frame's payload that begins ``offset`` bytes into that payload.
 
-        ``mask``: the frame's masking key, if it has one (RFC 6455 5.3).
+        ``mask``: the frame's masking key, if it has one (RFC 6455 5.3). 0: all of it may pass.
         """
         body = self._body
         if end - start < body:
             self._body = body - (end - start)
-            return
+            return 0
         if self.lost:
-            return
+            return 0
         origin = offset - start
         shift = self._shift
         at = start
@@ -73,8 +78,9 @@ class PacketWalker:
                 shift = -1
             elif shift == 21:
                 self.lost = True
-                return
+                return 0
             else:
                 shift += 7
         self._body = body
         self._shift = shift
+        return 0
