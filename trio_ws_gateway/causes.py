@@ -235,9 +235,10 @@ TABLE: dict[Cause, Row] = {
         retry=True,
     ),
     Cause.RATE_LIMITED: Row(
-        meaning="The client sent more messages than it may.",
+        meaning="The client sent more messages, bytes or packets than it may.",
         advice=(
-            "See `RATE_LIMIT_PER_SECOND` and `RATE_LIMIT_BURST`; before the first message pings and pongs are limited."
+            "`detail` says which, [limits.md](limits.md) where it is set; before the first message pings and pongs are "
+            "limited."
         ),
         close=1008,
         reason="Rate limit exceeded",

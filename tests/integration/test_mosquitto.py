@@ -39,6 +39,20 @@ class TestMosquitto(MqttBehaviour):
         assert heir.receive() == Message(topic, b"nothing before this", 1)
 
 
+class TestInspected(MqttBehaviour):
+    """Where packets are counted, so that they pass in frames of ours."""
+
+    @pytest.fixture
+    def version(self) -> MQTTProtocolVersion:
+        return V5
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto: Mosquitto) -> Gateway:
+        environment = gateway_environment(issuer, mosquitto.websocket_url)
+        return serving({**environment, "RATE_LIMIT_PACKETS_PER_SECOND": "1000"})
+
+
 class TestCredentialsPassed:
     """``UPSTREAM_MQTT_CREDENTIALS=pass``, the default."""
 

@@ -4,8 +4,8 @@ import gc
 from collections.abc import Hashable
 from functools import partial
 
-from trio_ws_gateway.limits.budgets import Budget, Budgets, Kind
-from trio_ws_gateway.limits.purses import Common
+from trio_ws_gateway.limits.budgets import Budget, Budgets, Kind, Purse
+from trio_ws_gateway.limits.purses import Common, in_memory
 from trio_ws_gateway.limits.purses import budget as made
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.wire.frames import PING, TEXT, Found, FrameScanner, build_frame
@@ -95,6 +95,24 @@ def test_many_who_come_and_go() -> None:
             spend(budgets.of(spender((second, number), 3), float(second)), messages=3, now=float(second))
         budgets.sweep(second + 1.0)
     assert len(budgets) <= 2000 * 3 * 2  # three seconds until each is full, and as many that wait to be looked at
+
+
+def test_packets() -> None:
+    """Packets have a bucket of their own, in memory and where somebody else makes it."""
+    rates, names = Rates(packets=Rate(1, 10)), list[str]()
+
+    def make(what: str, whose: Spender, rate: Rate, now: float) -> Purse:
+        names.append(what)
+        return in_memory(what, whose, rate, now)
+
+    mine = made(Common.of(Rates()), Spender("robot", Direction.FROM_CLIENT, rates), 0.0, make=make)
+    assert (names, mine.counts_packets, mine.counts_bytes, bool(mine)) == (["packets"], True, False, True)
+    mine.pay_for_packets(4)
+    assert (mine.packets_to_grant(0.0), mine.is_full(0.0)) == (6, False)
+    mine.pay_for_packets(6)
+    assert mine.empty_purse(Kind.PACKETS, 0.5)
+    assert not mine.is_worth_waiting(Kind.PACKETS, 0.5)
+    assert (mine.packets_to_grant(2.0), mine.is_full(10.0)) == (2, True)
 
 
 def test_bytes() -> None:

@@ -516,10 +516,14 @@ class TestIllegal:
 
 
 def made(
-    *, messages: Rate | None = None, bytes: Rate | None = None, direction: Direction = Direction.FROM_CLIENT
+    *,
+    messages: Rate | None = None,
+    bytes: Rate | None = None,
+    packets: Rate | None = None,
+    direction: Direction = Direction.FROM_CLIENT,
 ) -> Budget:
     """A full budget of those rates."""
-    spender = Spender("robot", direction, Rates(messages=messages, bytes=bytes))
+    spender = Spender("robot", direction, Rates(messages=messages, bytes=bytes, packets=packets))
     return budget(Common.of(Rates()), spender, trio.current_time())
 
 

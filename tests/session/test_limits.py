@@ -8,7 +8,7 @@ from tests.house import house
 from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.rates import Spender
 from trio_ws_gateway.wire.frames import BINARY, TEXT
-from trio_ws_gateway.wire.mqtt import connack
+from trio_ws_gateway.wire.mqtt import connack, disconnect
 
 TIGHT = {"RATE_LIMIT_PER_SECOND": "0.001", "RATE_LIMIT_BURST": "2"}
 
@@ -85,6 +85,28 @@ async def test_the_message_with_the_token_is_free() -> None:
         assert await client.hear_close() == (1008, "Rate limit exceeded")
         client.end_stream()
         upstream.end_stream()
+
+
+async def test_packets() -> None:
+    """Of MQTT packets as many pass as RATE_LIMIT_PACKETS_BURST says, over all sessions of a subject; a raw session has
+    none."""
+    settings = {"RATE_LIMIT_PACKETS_PER_SECOND": "0.001", "RATE_LIMIT_PACKETS_BURST": "3"}
+    pingreq = b"\xc0\x00"
+    async with house(**settings) as home:
+        async with home.mqtt(home.connect_packet(5)) as (client, broker):
+            await client.say(BINARY, pingreq * 2)
+            assert await broker.hear() == (BINARY, True, pingreq * 2)
+            client.end_stream()
+        async with home.mqtt(home.connect_packet(5)) as (client, broker), home.raw() as (raw, backend):
+            await client.say(BINARY, pingreq * 1000)
+            assert await broker.hear() == (BINARY, True, pingreq)
+            assert await client.hear() == (BINARY, True, disconnect(5, 0x96))
+            assert await client.hear_close() == (1008, "Rate limit exceeded")
+            for _ in range(5):
+                await raw.say(TEXT, pingreq)
+                assert await backend.hear() == (TEXT, True, pingreq)
+            for peer in (client, broker, raw, backend):
+                peer.end_stream()
 
 
 async def test_rules_choose_the_limit() -> None:

@@ -23,6 +23,7 @@ class RateLimit(Enum):
 
     MESSAGES = "RATE_LIMIT"
     BYTES = "RATE_LIMIT_BYTES"
+    PACKETS = "RATE_LIMIT_PACKETS"
     TO_CLIENT = "RATE_LIMIT_TO_CLIENT"
     BYTES_TO_CLIENT = "RATE_LIMIT_TO_CLIENT_BYTES"
     TOTAL = "RATE_LIMIT_TOTAL"
@@ -198,6 +199,7 @@ _CONDITIONS: Parts = {
 }
 _NAMED_LIMITS: Parts = {
     "bytes": (RateLimit.BYTES, _quota),
+    "packets": (RateLimit.PACKETS, _quota),
     "to_client": (RateLimit.TO_CLIENT, _quota),
     "to_client_bytes": (RateLimit.BYTES_TO_CLIENT, _quota),
     "sessions": ("sessions", _sessions),

@@ -25,6 +25,7 @@ class Kind(Enum):
     MESSAGES = "messages"
     EXTRAS = "frames that begin no message"
     BYTES = "bytes"
+    PACKETS = "packets"
 
 
 class Bucket(Protocol):
@@ -65,11 +66,12 @@ class Purse:
 
 
 class Budget:
-    """Messages; frames that begin none (control frames, further fragments); and bytes.
+    """Messages; frames that begin none (control frames, further fragments); bytes; and the protocol's packets.
 
-    Around each scan of what passes stand ``open`` and, in the same moment, ``settle``; around each read
-    ``bytes_to_ask_for`` and ``pay_for_bytes``. ``own``: the purses of nobody else, for all others are of everybody.
-    ``counts_bytes``: whether bytes are limited at all.
+    Around each scan of what passes stand ``open`` and, in the same moment, ``settle``, and where packets are looked at
+    ``packets_to_grant`` and ``pay_for_packets``; around each read ``bytes_to_ask_for`` and ``pay_for_bytes``. ``own``:
+    the purses of nobody else, for all others are of everybody. ``counts_bytes``, ``counts_packets``: whether those are
+    limited at all.
     """
 
     __slots__ = (
@@ -83,6 +85,7 @@ class Budget:
         "_own",
         "_purses",
         "counts_bytes",
+        "counts_packets",
     )
 
     def __init__(
@@ -91,16 +94,23 @@ class Budget:
         messages: Sequence[Purse] = (),
         frames: Sequence[Purse] = (),
         bytes: Sequence[Purse] = (),
+        packets: Sequence[Purse] = (),
         own: Iterable[Purse] = (),
     ) -> None:
         self._message, *more = [purse.bucket for purse in messages] or [NO_BUCKET]
         self._more_messages = tuple(more)
         self._frame, *more = [purse.bucket for purse in frames] or [NO_BUCKET]
         self._more_frames = tuple(more)
-        self._purses = {Kind.MESSAGES: tuple(messages), Kind.EXTRAS: tuple(frames), Kind.BYTES: tuple(bytes)}
+        self._purses = {
+            Kind.MESSAGES: tuple(messages),
+            Kind.EXTRAS: tuple(frames),
+            Kind.BYTES: tuple(bytes),
+            Kind.PACKETS: tuple(packets),
+        }
         self._own = tuple(own)
         self._messages_before = self._extras_before = 0
         self.counts_bytes = bool(bytes)
+        self.counts_packets = bool(packets)
 
     def __bool__(self) -> bool:
         return any(self._purses.values())
@@ -128,6 +138,16 @@ class Budget:
             self._frame.spend(passed)
             for bucket in self._more_frames:
                 bucket.spend(passed)
+
+    def packets_to_grant(self, now: float) -> int:
+        """How many may begin."""
+        return min(purse.bucket.available(now) for purse in self._purses[Kind.PACKETS])
+
+    def pay_for_packets(self, count: int) -> None:
+        """So many have begun; they were granted in the same moment."""
+        if count:
+            for purse in self._purses[Kind.PACKETS]:
+                purse.bucket.spend(count)
 
     def bytes_to_ask_for(self, most: int, now: float) -> int:
         """How many to read: what there is, and one more where the next one is refused and not waited for."""

@@ -25,7 +25,7 @@ LOOKS_PER_SECOND = 500
 
 
 MakePurse = Callable[[str, Spender, Rate, float], Purse]
-"""Makes a full one: what it is for (``messages``, ``bytes``), whose it is, the rate, and the time."""
+"""Makes a full one: what it is for (``messages``, ``bytes``, ``packets``), whose it is, the rate, and the time."""
 
 
 class Waiters:
@@ -107,10 +107,11 @@ def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in
     messages = [] if rates.messages is None else [make("messages", spender, rates.messages, now)]
     frames = [] if rates.messages is None else [_for_frames(rates.messages, now)]
     octets = [] if rates.bytes is None else [make("bytes", spender, rates.bytes, now)]
-    own = (*messages, *frames, *octets)
+    packets = [] if rates.packets is None else [make("packets", spender, rates.packets, now)]
+    own = (*messages, *frames, *octets, *packets)
     messages += common.messages
     octets += common.bytes
-    return Budget(messages=messages, frames=frames, bytes=octets, own=own)
+    return Budget(messages=messages, frames=frames, bytes=octets, packets=packets, own=own)
 
 
 def _for_frames(rate: Rate, now: float) -> Purse:

@@ -23,9 +23,10 @@ class Rates:
 
     messages: Rate | None = None
     bytes: Rate | None = None
+    packets: Rate | None = None
 
     def __bool__(self) -> bool:
-        return self.messages is not None or self.bytes is not None
+        return any(rate is not None for rate in (self.messages, self.bytes, self.packets))
 
 
 class Direction(Enum):
@@ -36,7 +37,11 @@ class Direction(Enum):
 def of_one(rates: Mapping[RateLimit, Rate]) -> Mapping[Direction, Rates]:
     """What an identity may send, and be sent."""
     return {
-        Direction.FROM_CLIENT: Rates(messages=rates.get(RateLimit.MESSAGES), bytes=rates.get(RateLimit.BYTES)),
+        Direction.FROM_CLIENT: Rates(
+            messages=rates.get(RateLimit.MESSAGES),
+            bytes=rates.get(RateLimit.BYTES),
+            packets=rates.get(RateLimit.PACKETS),
+        ),
         Direction.TO_CLIENT: Rates(messages=rates.get(RateLimit.TO_CLIENT), bytes=rates.get(RateLimit.BYTES_TO_CLIENT)),
     }
 

@@ -24,15 +24,14 @@ async def conclude(
     ``words`` is a data frame, so it needs the end of a message and of the protocol's packet; ``close`` needs
     the end of a frame. What has not found its boundary after ``patience_seconds`` is not said.
     """
-    pump.take_inserts()
-    pump.scanner.lift_ceilings()  # what stands before a boundary may pass, whatever the budget says
+    pump.wind_up()
     if pump.ended is Ended.CLOSE:
         return False  # the source has had its own last word
     with trio.move_on_after(patience_seconds):
-        if words and await _reach(pump, lambda: not pump.scanner.fragmented and at_packet_boundary()):
+        if words and await _reach(pump, lambda: pump.at_message_boundary and at_packet_boundary()):
             pump.outlet.send(memoryview(words))
         await _reach(pump, lambda: True)
-    if not close or pump.scanner.inside or not pump.outlet.has_room:
+    if not (close and pump.at_frame_boundary and pump.outlet.has_room):
         return False
     pump.outlet.send(memoryview(close))
     with trio.move_on_after(patience_seconds):
@@ -43,6 +42,7 @@ async def conclude(
 async def hear_out(pump: Pump) -> None:
     """Read the pump's source on, forwarding nothing: to its Close, its end of stream, or the caller's deadline."""
     pump.scanner.own_ping = None
+    pump.scanner.walker = None
     pump.scanner.lift_ceilings()
     while pump.ended not in HEARD_OUT:
         if pump.ended in OUT_OF_STEP:
@@ -58,7 +58,7 @@ async def _reach(pump: Pump, at_boundary: Callable[[], bool]) -> bool:
         await pump.outlet.flush()
         if not pump.outlet.has_room:
             return False
-        if not pump.scanner.inside and at_boundary():
+        if pump.at_frame_boundary and at_boundary():
             return True
         if pump.ended:
             return False

@@ -64,6 +64,7 @@ OF_FOUND = {
     Found.TOO_BIG: Ended.TOO_BIG,
     Found.TOO_MANY_MESSAGES: Ended.TOO_MANY,
     Found.TOO_MANY_EXTRAS: Ended.TOO_MANY,
+    Found.TOO_MANY_PACKETS: Ended.TOO_MANY,
 }
 LACKING = {Found.TOO_MANY_MESSAGES: Kind.MESSAGES, Found.TOO_MANY_EXTRAS: Kind.EXTRAS}
 
@@ -159,6 +160,16 @@ class Pump:
     def listens(self) -> bool:
         """It hears its source: its target takes what comes, and its budget is not spent."""
         return not self.outlet.held and self._lacks is None
+
+    @property
+    def at_frame_boundary(self) -> bool:
+        """No frame is half sent."""
+        return not self.scanner.inside
+
+    @property
+    def at_message_boundary(self) -> bool:
+        """Nor is a message."""
+        return not (self.scanner.inside or self.scanner.fragmented)
 
     def step(self) -> Need:
         """Forward what is there, within a budget. Never waits, never raises ``OSError``."""
@@ -353,15 +364,20 @@ class Pump:
                 begin = at = at + scanner.cut
             elif scanner.found is not None or not passed:
                 break
-        intake.kept = b""
-        if scanner.found is not None and scanner.found is not Found.OWN_PONG:
-            self._stop(scanner.found, at, total, budget)
-        elif scanner.work > enough:
-            intake.put_back(at, total, free=budget is None)
-        elif at < total:
-            intake.kept = bytes(buffer[at:total])
+        self._keep(at, total, budget, worked_enough=scanner.work > enough)
         if forward and (out or at > begin):
             self.outlet.send(memoryview(out + buffer[begin:at]) if out else buffer[begin:at])
+
+    def _keep(self, at: int, total: int, budget: Budget | None, *, worked_enough: bool) -> None:
+        """The slices end there: what stands behind comes again, if it may."""
+        intake, found = self.intake, self.scanner.found
+        intake.kept = b""
+        if found is not None and found is not Found.OWN_PONG:
+            self._stop(found, at, total, budget)
+        elif worked_enough:
+            intake.put_back(at, total, free=budget is None)
+        elif at < total:
+            intake.kept = bytes(intake.buffer[at:total])
 
     def _stop(self, found: Found, at: int, total: int, budget: Budget | None) -> None:
         """The scanner has stopped there: go on from there another time, when the budget has more, or never."""
@@ -379,9 +395,14 @@ class Pump:
 
     def _send_inserts(self) -> bool:
         """Send what of ours may stand here; whether the target has taken it all."""
-        if self._inserts and self.ended is None and not self.scanner.inside:
+        if self._inserts and self.ended is None and self.at_frame_boundary:
             self.outlet.send(memoryview(self.take_inserts()))
         return self.outlet.has_room
+
+    def wind_up(self) -> None:
+        """What has begun may pass to its end, whatever the budget says; nothing else of ours will."""
+        self.take_inserts()
+        self.scanner.lift_ceilings()
 
     def take_inserts(self) -> bytes:
         """The frames of ours that are not sent yet."""

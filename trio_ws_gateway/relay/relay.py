@@ -9,6 +9,7 @@ import math
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import trio
 from attrs import frozen
@@ -16,8 +17,9 @@ from attrs import frozen
 from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.budgets import Budget
-from trio_ws_gateway.protocols.base import Greeting, Walker
+from trio_ws_gateway.protocols.base import Greeting, Inspector, Walker
 from trio_ws_gateway.relay.goodbye import conclude, hear_out
+from trio_ws_gateway.relay.inspecting import InspectingPump
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
@@ -64,7 +66,7 @@ class Side:
 
     __slots__ = ("_takes_at", "hears", "masked", "name", "pinged_at", "says", "walker")
 
-    def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | None, *, masked: bool) -> None:
+    def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | Inspector | None, *, masked: bool) -> None:
         self.name = name
         self.hears = hears  # the pump that reads from this side
         self.says = says  # the pump that writes to it
@@ -114,6 +116,7 @@ class Relay:
         "_progress",
         "_scope",
         "_terms",
+        "_welcomes",
         "cause",
         "client",
         "detail",
@@ -151,23 +154,29 @@ class Relay:
         self.detail = ""
         self.fault: Exception | None = None
         to_upstream, to_client = greeting.walkers()
+        inspector = greeting.inspector() if budget is not None and budget.counts_packets else None
+        self._welcomes = to_client
 
         def pump(
             source: socket.socket,
             target: socket.socket,
-            walker: Walker | None,
+            walker: Walker | Inspector | None,
             budget: Budget | None,
             ahead: bytes,
             opening: bytes = b"",
+            inspector: Inspector | None = None,
         ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
                 max_message_bytes=terms.max_message_bytes if source is client else terms.max_message_bytes_to_client,
                 max_fragments=terms.max_fragments,
                 compressed=compressed,
+                binary=inspector is not None,
                 walker=walker,
+                on_control=None if inspector is None else inspector.on_control,
             )
-            return Pump(
+            kind = Pump if inspector is None else partial(InspectingPump, inspector)
+            return kind(
                 source,
                 target,
                 scanner,
@@ -179,18 +188,18 @@ class Relay:
                 driven=terms.reactor is not None,
             )
 
-        self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening)
+        follower = inspector or to_upstream
+        self.to_upstream = pump(client, upstream, follower, budget, from_client, opening, inspector)
         self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream)
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
         self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
-        self.upstream = Side("upstream", self.to_client, self.to_upstream, to_upstream, masked=True)
+        self.upstream = Side("upstream", self.to_client, self.to_upstream, follower, masked=True)
 
     @property
     def welcomed(self) -> bool:
         """The upstream has answered the client: by its packets where those are followed, else by its first byte."""
-        walker = self.client.walker
-        return walker.welcomed if walker is not None else self.to_client.bytes_read > 0
+        return self._welcomes.welcomed if self._welcomes is not None else self.to_client.bytes_read > 0
 
     @property
     def counts(self) -> dict[str, int]:
