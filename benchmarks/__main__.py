@@ -12,7 +12,7 @@ from benchmarks.peers import GATEWAY, STARTED
 from benchmarks.programs import ROOT
 from benchmarks.results import Results
 from benchmarks.suite import Request, Suite
-from benchmarks.works import CHOICES, MEMORY, SEVERAL, chosen
+from benchmarks.works import CHOICES, MEMORY, VARIANTS, chosen
 
 DOCS = ROOT / "docs"
 ELSEWHERE = ROOT / "build" / "bench"  # for what is not a whole run
@@ -63,7 +63,7 @@ def main(
             failures=suite.failures,
             held=suite.held,
             subject=GATEWAY,
-            beside=[peer for peer in suite.beside if peer != SEVERAL],
+            beside=[peer for peer in suite.beside if peer not in VARIANTS.values()],
         )
     for text in table.ratio_table(results):
         click.echo(text)

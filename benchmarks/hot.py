@@ -14,13 +14,18 @@ from tests.oidc_provider import OidcProvider
 from trio_ws_gateway.auth.keys import parse_key_set
 from trio_ws_gateway.auth.token import TokenPolicy, verify
 from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.relay.inspecting import InspectingPump
 from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.wire.frames import BINARY, FrameScanner, build_frame
 from trio_ws_gateway.wire.http import build_head, parse_request
+from trio_ws_gateway.wire.mqtt_reframing import Reframer
 
 MESSAGE = build_frame(BINARY, b"x" * 100, masked=True)
 BIG = build_frame(BINARY, b"x" * 60_000, masked=True)
+PACKET = build_frame(BINARY, b"\x30\x62" + b"x" * 98, masked=True)
+BIG_PACKET = build_frame(BINARY, b"\x30\xdd\xd4\x03" + b"x" * 59_997, masked=True)
+PACKETS = build_frame(BINARY, (b"\x30\x62" + b"x" * 98) * 64, masked=True)
 
 
 def scan(data: bytes) -> Callable[[], int]:
@@ -29,14 +34,18 @@ def scan(data: bytes) -> Callable[[], int]:
     return lambda: scanner.scan(view, len(view))
 
 
-def step(data: bytes) -> Callable[[], None]:
+def step(data: bytes, *, inspected: bool = False) -> Callable[[], None]:
     """One step of a pump, and the system calls of its two neighbours."""
     (client, source), (target, upstream) = socket.socketpair(), socket.socketpair()
     for sock in (client, source, target, upstream):
         sock.setblocking(False)
     buffer, heard = new_buffer(), bytearray(len(data))
+    reframer = Reframer()
 
     async def made() -> Pump:  # a pump asks the loop for the time
+        if inspected:
+            scanner = FrameScanner(masked=True, walker=reframer, on_control=reframer.on_control)
+            return InspectingPump(reframer, source, target, scanner, buffer=buffer)
         return Pump(source, target, FrameScanner(masked=True), buffer=buffer)
 
     pump = trio.run(made)
@@ -88,6 +97,10 @@ def main() -> None:
     runner.bench_func("step: a frame of 100 B", step(MESSAGE))
     runner.bench_func("step: 64 frames of 100 B", step(MESSAGE * 64))
     runner.bench_func("step: a frame of 60 kB", step(BIG))
+    runner.bench_func("step, inspected: a packet of 100 B", step(PACKET, inspected=True))
+    runner.bench_func("step, inspected: 64 packets of 100 B", step(PACKET * 64, inspected=True))
+    runner.bench_func("step, inspected: 64 packets of 100 B in a frame", step(PACKETS, inspected=True))
+    runner.bench_func("step, inspected: a packet of 60 kB", step(BIG_PACKET, inspected=True))
     runner.bench_func("take: 64 messages", take())
     runner.bench_func("parse_request", head())
     runner.bench_func("verify: RS256", verification())

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from benchmarks import table
 from benchmarks.results import Results, Row
 from benchmarks.why import WHY
-from benchmarks.works import SEVERAL, WORKERS, Work
+from benchmarks.works import INSPECTED, INSPECTION, SEVERAL, VARIANTS, WORKERS, Work
 
 HEAD = """\
 # Performance
@@ -58,6 +58,7 @@ def written(results: Results) -> str:
         "\n".join(_machine(results)),
         "\n".join(_figures(results)),
         "\n".join(_workers(results)),
+        "\n".join(_inspection(results)),
         "\n".join(_memory(results)),
         "\n".join(_growth(results)),
     ]
@@ -132,7 +133,7 @@ def _figures(results: Results) -> Iterator[str]:
     yield "## Figures\n"
     yield "Medians over the rounds. CPU is per message or session; latency: a round trip's, or a session's opening's.\n"
     for work in results.works:
-        if work.at is None and work.group != WORKERS:
+        if work.at is None and work.group not in VARIANTS:
             yield f"### {work.title[0].upper()}{work.title[1:]}\n"
             peers = results.samples.peers(work.name)
             head = ("", *table.columns(work))
@@ -155,6 +156,22 @@ def _throughput(results: Results, work: Work) -> Iterator[str]:
     for figure in ("per_second", "cost_us"):
         ratio = results.samples.ratio(work.name, figure, SEVERAL, results.subject)
         yield table.shown(ratio)
+
+
+def _inspection(results: Results) -> Iterator[str]:
+    works = [work for work in results.works if work.group == INSPECTION and results.samples.of(work.name, INSPECTED)]
+    if works:
+        yield "## Packets that are looked at\n"
+        yield "What an MQTT session costs whose packets are counted (`RATE_LIMIT_PACKETS_PER_SECOND`), beside one whose"
+        yield "frames pass as they came.\n"
+        rows = ((work.title, *_costs(results, work)) for work in works)
+        yield from _table(("work", "passed on, CPU us", "looked at, CPU us", "ratio"), rows)
+
+
+def _costs(results: Results, work: Work) -> Iterator[str]:
+    for peer in (results.subject, INSPECTED):
+        yield table.significant(results.samples.median(work.name, peer, "cost_us"))
+    yield table.shown(results.samples.ratio(work.name, "cost_us", INSPECTED, results.subject))
 
 
 def _memory(results: Results) -> Iterator[str]:

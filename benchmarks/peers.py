@@ -16,7 +16,7 @@ from attrs import evolve, field, frozen
 
 from benchmarks.costs import children
 from benchmarks.programs import Compiled, announced
-from benchmarks.works import SEVERAL
+from benchmarks.works import INSPECTED, SEVERAL
 from tests.oidc_provider import OidcProvider
 from tests.servers.debian import ensure
 from tests.servers.gateway import Gateway
@@ -29,6 +29,11 @@ BEYOND_REACH = {
     "WS_IDLE_TIMEOUT_SECONDS": "3600",  # as with the others
     "WS_PING_INTERVAL_SECONDS": "0",
 }
+SET_UP = {
+    SEVERAL: {"WORKERS": "2"},
+    INSPECTED: {"RATE_LIMIT_PACKETS_PER_SECOND": "50000000", "RATE_LIMIT_PACKETS_BURST": "100000000"},
+}
+"""Variants of the gateway: their settings."""
 AUDIENCE = "gateway"
 STOP_SECONDS = 10.0
 
@@ -114,10 +119,10 @@ class Site:
             return STARTED[name](self, name, directory)
         return self._start_gateway(name, directory)
 
-    def _start_gateway(self, name: str, directory: Path, workers: int = 1) -> Peer:
+    def _start_gateway(self, name: str, directory: Path) -> Peer:
         environment = {
             **BEYOND_REACH,
-            "WORKERS": str(workers),
+            **SET_UP.get(name, {}),
             "JWKS_URL": self.provider.jwks_uri,
             "JWT_EXPECTED_ISSUER": self.provider.issuer,
             "JWT_EXPECTED_AUDIENCE": AUDIENCE,
@@ -130,9 +135,6 @@ class Site:
         gateway = Gateway.start(directory, environment)
         gateway.wait_until_ready()
         return _peer(name, gateway.process, gateway.port)
-
-    def _start_several(self, name: str, directory: Path) -> Peer:
-        return self._start_gateway(name, directory, workers=2)
 
     def _start_go(self, name: str, directory: Path) -> Peer:
         command: list[str | Path] = [self.compiled.proxy, f"-upstream=ws://127.0.0.1:{self.upstream}/"]
@@ -168,7 +170,7 @@ STARTED: Mapping[str, Callable[[Site, str, Path], Peer]] = {
     "go-open": Site._start_go,
     "nginx": Site._start_nginx,
     "haproxy": Site._start_haproxy,
-    SEVERAL: Site._start_several,
+    **dict.fromkeys(SET_UP, Site._start_gateway),
 }
 GATEWAY = "gateway"
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from attrs import asdict, frozen
 
 from benchmarks.figures import Failure, Held, Ratio, Samples
-from benchmarks.works import MEMORY, MEMORY_GOALS, WORKERS, Work
+from benchmarks.works import MEMORY, MEMORY_GOALS, VARIANTS, Work
 
 AT_REST = 0.3  # processes that want to run, on average of a minute
 
@@ -46,9 +46,9 @@ class Results:
         return self.load_before > AT_REST
 
     def rows(self) -> Iterator[Row]:
-        """Work by work, without the growth curves and the several workers; memory at the end."""
+        """Work by work, without the growth curves and the gateway's variants; memory at the end."""
         for work in self.works:
-            if work.at is None and work.group != WORKERS:
+            if work.at is None and work.group not in VARIANTS:
                 ratios = {peer: self.samples.ratio(work.name, work.judged, self.subject, peer) for peer in self.beside}
                 there = {peer: ratio for peer, ratio in ratios.items() if ratio is not None}
                 yield Row(work.name, work.title, work.judged, there, work.goals)

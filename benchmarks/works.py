@@ -43,6 +43,9 @@ class Work:
 RELAYS = ("go", "haproxy", "nginx")
 CHECKING = ("go", "haproxy", "nginx", "go-open")
 WORKERS, SEVERAL = "workers", "gateway-2-workers"
+INSPECTION, INSPECTED = "inspected", "gateway-inspecting"
+VARIANTS = {WORKERS: SEVERAL, INSPECTION: INSPECTED}
+"""Groups of works in which the gateway is held against itself, otherwise set up."""
 SESSIONS = 1000
 STORM = 5000
 ESTABLISHED = {"connections": 20, "pace": 0.02, "inflight": 1000}  # one message every millisecond, late ones too
@@ -96,6 +99,12 @@ def with_workers(work: Work) -> Work:
     """The same before a gateway with one worker and before one with several."""
     name = f"{WORKERS}-{work.name}"
     return evolve(work, name=name, group=WORKERS, goals={}, peers=(SEVERAL,), rounds_max=3, quick=None)
+
+
+def inspected(work: Work) -> Work:
+    """The same before a gateway that looks at no packet and before one that limits them."""
+    name = f"{INSPECTION}-{work.name}"
+    return evolve(work, name=name, group=INSPECTION, goals={}, peers=(INSPECTED,), rounds_max=3, quick=None)
 
 
 def across_connections(connections: int) -> Work:
@@ -172,6 +181,8 @@ WORKS = (
     with_workers(pipelined(10, 64, 100, "100 B", {})),
     with_workers(pipelined(4, 4, 60_000, "60 kB", {})),
     with_workers(KNOWN),
+    inspected(mqtt(100, 1, 4, "3.1.1")),
+    inspected(mqtt(10, 16, 5, "5.0")),
     *(across_connections(count) for count in (1, 3, 10, 30, 100, 300, 1000, 3000)),
     *(across_sizes(size) for size in (10, 100, 1000, 4000, 16_000, 64_000, 256_000, 1_000_000)),
 )

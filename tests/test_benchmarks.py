@@ -14,7 +14,7 @@ from benchmarks.figures import Failure, Held, Sample, Samples
 from benchmarks.results import Results
 from benchmarks.watch import AFTERMATH_SECONDS, Watch
 from benchmarks.why import WHY
-from benchmarks.works import MEMORY, MEMORY_GOALS, SEVERAL, WORKS, Work, chosen
+from benchmarks.works import INSPECTED, MEMORY, MEMORY_GOALS, SEVERAL, WORKS, Work, chosen
 
 WORK = Work(name="work", group="group", title="some work", options={}, goals={"go": 1.0})
 
@@ -126,6 +126,15 @@ def test_several_workers() -> None:
     one, two = (evolve(sample(peer, 0, 10, work.name), count=n) for peer, n in (("gateway", 100), (SEVERAL, 150)))
     written = page.written(results(one, two, works=[work]))
     assert f"| {work.title} | 200 | 300 | 1.50 (1.50-1.50) | 1.00 (1.00-1.00) |" in written
+    assert "Nowhere in this run." in written
+
+
+def test_inspection() -> None:
+    """What it costs to look at packets is shown beside a gateway that does not."""
+    [work] = [work for work in WORKS if work.name == "inspected-mqtt-100x1"]
+    plain, looking = sample("gateway", 0, 10, work.name), sample(INSPECTED, 0, 15, work.name)
+    written = page.written(results(plain, looking, works=[work]))
+    assert f"| {work.title} | 10.0 | 15.0 | 1.50 (1.50-1.50) |" in written
     assert "Nowhere in this run." in written
 
 
