@@ -278,13 +278,15 @@ TABLE: dict[Cause, Row] = {
         reason="Too slow",
     ),
     Cause.TOKEN_EXPIRED: Row(
-        meaning="The token of a live session expired.",
+        meaning="The token of a live session expired, and no newer one came.",
+        advice="Ordinary where clients come again with a new token; [tokens.md](tokens.md) has how they spare that.",
         close=1008,
         reason="Token expired",
         disconnect5=0x87,
     ),
     Cause.SESSION_TOO_OLD: Row(
         meaning="The session lived as long as any may.",
+        advice="See `MAX_SESSION_SECONDS`.",
         close=1008,
         reason="Session too old",
         disconnect5=0x87,

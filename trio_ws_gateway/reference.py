@@ -68,7 +68,7 @@ What `/metrics` says, in the text format of Prometheus. A series with labels is 
 """
 
 
-NOT_YET = frozenset({Cause.TOKEN_EXPIRED, Cause.SESSION_TOO_OLD, Cause.TOKEN_REVOKED})
+NOT_YET = frozenset({Cause.TOKEN_REVOKED})
 """Causes of which no session ends yet."""
 
 _NO_EFFECT = " *No effect yet.*"

@@ -5,6 +5,8 @@ route, dial, relay, goodbye. Whatever ends it early is a ``Refused``, and ``_ref
 that tells the client. The session owns both sockets and closes them whatever happens.
 """
 
+import math
+import random
 import socket
 from collections.abc import Callable, Hashable, Mapping
 from functools import partial
@@ -16,6 +18,7 @@ from attrs import evolve, frozen
 from trio_ws_gateway import farewell, leg
 from trio_ws_gateway.admission import client_address, origin_allowed
 from trio_ws_gateway.auth.authenticator import Authenticator
+from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.client import Client
 from trio_ws_gateway.config.settings import Settings
@@ -34,6 +37,7 @@ from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
 from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
+from trio_ws_gateway.relay.timekeeping import ENDS_SPREAD_SECONDS
 from trio_ws_gateway.renewal import Renewal
 from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.dial import Dialled
@@ -334,6 +338,16 @@ class Session:
 
         return await self._client.unless_it_leaves(reach, "while its upstream was dialled")
 
+    def _token_ends_at(self, identity: Identity | None) -> float:
+        """When a session of that identity ends for it, in seconds since 1970."""
+        if identity is None:
+            return math.inf
+        return identity.expires_at + self._settings.jwt_expiry_grace_seconds + _spread()
+
+    def _too_old_at(self) -> float:
+        """When the session has lived long enough, on Trio's clock."""
+        return trio.current_time() + (self._settings.max_session_seconds or math.inf) + _spread()
+
     def _connect(
         self, beginning: Beginning, dialled: Dialled[Accepted], budgets: Mapping[Direction, Budget | None]
     ) -> Relay:
@@ -351,6 +365,8 @@ class Session:
             from_client=beginning.ahead + self._client.take_ahead(),
             from_upstream=dialled.rest,
             compressed=dialled.accepted.extensions is not None,
+            token_ends_at=self._token_ends_at(beginning.visitor.identity),
+            too_old_at=self._too_old_at(),
         )
         if self._ended_by is not None:  # it came too late to cancel what has no checkpoint left
             relay.end(self._ended_by)
@@ -418,6 +434,11 @@ def _beginning(visitor: Visitor, greeting: Greeting, reader: OpeningReader, subp
     # Only the message that carried the token is free of limits.
     free, ahead = (b"", opening + rest) if greeting.credential is None else (opening, rest)
     return Beginning(visitor=visitor, greeting=greeting, offer=greeting.offer(subprotocol), opening=free, ahead=ahead)
+
+
+def _spread() -> float:
+    """How much later than it might a session ends."""
+    return random.uniform(0, ENDS_SPREAD_SECONDS)  # noqa: S311 - a spread, not a secret
 
 
 def _http_refusal(refused: Refused, *, head_only: bool = False) -> bytes:

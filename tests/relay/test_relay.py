@@ -43,7 +43,7 @@ from trio_ws_gateway.wire.frames import (
     build_frame,
     close_frame,
 )
-from trio_ws_gateway.wire.mqtt import Connect, Will
+from trio_ws_gateway.wire.mqtt import Connect, Will, disconnect
 
 TERMS = Terms(
     buffer=new_buffer(),
@@ -95,6 +95,8 @@ async def relaying(
     from_client: bytes = b"",
     from_upstream: bytes = b"",
     compressed: bool = False,
+    token_ends_at: float = math.inf,
+    too_old_at: float = math.inf,
     prepare: Callable[[Relay], None] = lambda relay: None,
     renew: Renew | None = None,
 ) -> AsyncIterator[Ends]:
@@ -114,6 +116,8 @@ async def relaying(
         from_client=from_client,
         from_upstream=from_upstream,
         compressed=compressed,
+        token_ends_at=token_ends_at,
+        too_old_at=too_old_at,
     )
     prepare(relay)
     done = trio.Event()
@@ -1261,3 +1265,43 @@ class TestAnotherUpstream:
             ends.upstream.end_stream()
             assert await ends.client.hear_close() == (1008, "JWT invalid or expired")
             assert (ends.relay.cause, ends.relay.detail) == (Cause.INVALID_TOKEN, "expired")
+
+
+class TestLifetime:
+    async def test_the_end_of_a_token(self) -> None:
+        """A session ends with its token, by the clock on the wall, however busy it is."""
+        terms = evolve(TERMS, clock=lambda: 1000 + trio.current_time())
+        ends_at = terms.clock() + 0.2
+        async with relaying(terms, greeting=mqtt(5), token_ends_at=ends_at) as ends:
+            await ends.upstream.say(BINARY, CONNACK_5)
+            await ends.client.hear()
+            await ends.client.say(BINARY, b"\xc0\x00")
+            await ends.upstream.hear()
+            assert await ends.client.hear() == (BINARY, True, disconnect(5, 0x87))
+            assert await ends.client.hear_close() == (1008, "Token expired")
+            assert ends_at <= terms.clock() < ends_at + 5
+            assert (await ends.upstream.hear_close())[0] == 1001
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.TOKEN_EXPIRED
+
+    async def test_a_clock_that_is_set(self) -> None:
+        """A clock on the wall that is set forward beyond the token's end is noticed the next time anybody looks."""
+        wall = [1000.0]
+        terms = evolve(TERMS, clock=lambda: wall[0], pace=Pace(ping_seconds=0.05, idle_seconds=60))
+        async with relaying(terms, token_ends_at=2000) as ends:
+            await ends.client.hear()
+            wall[0] = 2000
+            assert await ends.client.hear_close() == (1008, "Token expired")
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+
+    async def test_too_old(self) -> None:
+        """A session lives no longer than any may, whatever its token says."""
+        began_at = trio.current_time()
+        async with relaying(too_old_at=began_at + 0.1) as ends:
+            assert await ends.client.hear_close() == (1008, "Session too old")
+            assert trio.current_time() >= began_at + 0.1
+            ends.client.end_stream()
+            ends.upstream.end_stream()
+        assert ends.relay.cause is Cause.SESSION_TOO_OLD

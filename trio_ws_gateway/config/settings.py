@@ -67,6 +67,11 @@ class Settings:
         kinds.SECONDS,
         "By how much the provider's clock may differ from ours when `exp`, `nbf` and `iat` are checked.",
     )
+    jwt_expiry_grace_seconds: float = setting(
+        "5",
+        kinds.SECONDS,
+        "How long after `exp` of its token a live session ends, or up to 5 s later, so that not all end at once.",
+    )
     jwt_cookie_name: str = setting(
         "session",
         kinds.NAME,
@@ -118,6 +123,11 @@ class Settings:
         "0",
         kinds.SECONDS,
         "A session in which no data passed for so long ends, pings or not; 0: never (a quiet subscriber is healthy).",
+    )
+    max_session_seconds: float = setting(
+        "0",
+        kinds.SECONDS,
+        "How long a session lives at most, or up to 5 s longer, whatever its token says; 0: as long as that.",
     )
     ws_write_timeout_seconds: float = setting(
         "10", kinds.POSITIVE_SECONDS, "A peer that takes nothing for so long while data waits for it is cut."

@@ -8,6 +8,7 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 import math
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -42,6 +43,7 @@ class Terms:
     max_message_bytes: int = NO_LIMIT
     max_message_bytes_to_client: int = NO_LIMIT
     max_fragments: int = NO_LIMIT
+    clock: Callable[[], float] = time.time  # on the wall: tokens end by it
 
 
 @frozen(kw_only=True)
@@ -105,6 +107,8 @@ class Relay:
     ``opening``: what of the client is forwarded first, as frames; it is free, all else draws on ``budget``, and what
     the client is sent on ``budget_to_client``.
     ``from_client``, ``from_upstream``: what was read ahead from each. ``compressed``: permessage-deflate was agreed on.
+    ``token_ends_at``: when its token is worth nothing any more, in seconds since 1970; ``too_old_at``: when the session
+    has lived long enough, on Trio's clock.
     """
 
     __slots__ = (
@@ -116,6 +120,8 @@ class Relay:
         "_progress",
         "_scope",
         "_terms",
+        "_token_ends_at",
+        "_too_old_at",
         "_welcomes",
         "cause",
         "client",
@@ -140,6 +146,8 @@ class Relay:
         from_client: bytes = b"",
         from_upstream: bytes = b"",
         compressed: bool = False,
+        token_ends_at: float = math.inf,
+        too_old_at: float = math.inf,
     ) -> None:
         self.greeting = greeting
         self._terms = terms
@@ -149,6 +157,8 @@ class Relay:
         self._over = False  # it is dismissed
         self._progress: object = None  # of both directions, when it was last looked at
         self._data_at = 0.0
+        self._token_ends_at = token_ends_at
+        self._too_old_at = too_old_at
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
@@ -354,6 +364,11 @@ class Relay:
         again_at = self._data_at + pace.data_idle_seconds
         if now >= again_at:
             self.end(Cause.IDLE, "no data")
+        token_left = self._token_ends_at - self._terms.clock()  # asked each time: that clock may be set
+        for cause, left in ((Cause.TOKEN_EXPIRED, token_left), (Cause.SESSION_TOO_OLD, self._too_old_at - now)):
+            if left <= 0:
+                self.end(cause)
+            again_at = min(again_at, now + left)
         for side in (self.client, self.upstream):
             if side.hears.ended:
                 continue

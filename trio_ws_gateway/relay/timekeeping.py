@@ -1,4 +1,4 @@
-"""When a side is pinged, and when it is idle. Pure: decided from what was heard and when.
+"""When a side is pinged, when it is idle, when a session has to end. Pure: decided from what was heard and when.
 
 Nobody pushes a deadline when a message passes. A session's time-keeper sleeps until the earliest
 moment at which something could be due, looks at what was heard since, and asks here.
@@ -8,6 +8,8 @@ import math
 from enum import Enum
 
 from attrs import frozen
+
+ENDS_SPREAD_SECONDS = 5.0  # that ends of sessions are drawn from: tokens minted together must not fall together
 
 
 class Due(Enum):
