@@ -40,7 +40,7 @@ def step(data: bytes, *, inspected: bool = False) -> Callable[[], None]:
     for sock in (client, source, target, upstream):
         sock.setblocking(False)
     buffer, heard = new_buffer(), bytearray(len(data))
-    reframer = Reframer()
+    reframer = Reframer(masked=True)
 
     async def made() -> Pump:  # a pump asks the loop for the time
         if inspected:

@@ -167,6 +167,7 @@ TABLE: dict[Cause, Row] = {
         reason="Malformed JWT",
         connack3=0x04,
         connack5=0x86,
+        disconnect5=0x87,
         counts=Counts.AUTH_FAILURE,
     ),
     Cause.INVALID_TOKEN: Row(
@@ -180,6 +181,7 @@ TABLE: dict[Cause, Row] = {
         reason="JWT invalid or expired",
         connack3=0x05,
         connack5=0x87,
+        disconnect5=0x87,
         counts=Counts.AUTH_FAILURE,
     ),
     Cause.FORBIDDEN: Row(
@@ -279,7 +281,7 @@ TABLE: dict[Cause, Row] = {
     ),
     Cause.TOKEN_EXPIRED: Row(
         meaning="The token of a live session expired, and no newer one came.",
-        advice="Ordinary where clients come again with a new token; [tokens.md](tokens.md) has how they spare that.",
+        advice="Ordinary where clients come again with a newer token; [tokens.md](tokens.md) has how they spare that.",
         close=1008,
         reason="Token expired",
         disconnect5=0x87,

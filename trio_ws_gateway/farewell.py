@@ -63,17 +63,18 @@ def to_client(cause: Cause, words: Words) -> tuple[bytes, bytes]:
     """What the client of a WebSocket hears: the frame with the protocol's last words (or none), and the Close frame."""
     row = cause.row
     closing = close_frame(row.close, row.reason, masked=False) if row.close is not None else b""
-    return _message(words, masked=False), closing
+    return message(words, masked=False), closing
 
 
 def to_upstream(cause: Cause, words: Words) -> tuple[bytes, bytes]:
     """The same for the upstream; no Close frame where its connection is dropped."""
     code = cause.row.upstream_close
     closing = close_frame(code, masked=True) if code is not None else b""
-    return _message(words, masked=True), closing
+    return message(words, masked=True), closing
 
 
-def _message(words: Words, *, masked: bool) -> bytes:
+def message(words: Words, *, masked: bool) -> bytes:
+    """Words as a frame; none for none."""
     if not words:
         return b""
     if isinstance(words, str):

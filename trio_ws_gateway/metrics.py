@@ -165,6 +165,7 @@ class Metrics:
         self.connections = counter("ws_connections_total", "Upgrade requests, admitted or not.")
         self.auth_failures = counter("ws_auth_failures_total", "Tokens missing, malformed, invalid or expired.")
         self.auth_success = counter("ws_auth_success_total", "Tokens verified.", "sub", "preferred_username")
+        self.renewals = counter("ws_token_renewals_total", "Newer tokens accepted in live sessions.")
         self.active_sessions = gauge("ws_active_sessions", "Sessions being relayed.")
         self.duration = histogram(
             "ws_connection_duration_seconds",

@@ -22,8 +22,9 @@ AWAY = {Cause.UPSTREAM_UNAVAILABLE, Cause.CIRCUIT_OPEN}  # for a session that is
 class Renewal:
     """Call it for every connection that is lost.
 
-    ``token``: what ``authenticator``, where there is one, must still believe. ``dial``: is told how many tries have
-    failed before. ``retry_max``: how many connections in a row may end before ``lasting_seconds``.
+    ``token``: what ``authenticator``, where there is one, must still believe; there may be a newer one meanwhile.
+    ``dial``: is told how many tries have failed before. ``retry_max``: how many connections in a row may end before
+    ``lasting_seconds``.
     """
 
     def __init__(
@@ -36,7 +37,7 @@ class Renewal:
         lasting_seconds: float,
     ) -> None:
         self._authenticator = authenticator
-        self._token = token
+        self.token = token
         self._dial = dial
         self._retry_max = retry_max
         self._lasting_seconds = lasting_seconds
@@ -49,8 +50,8 @@ class Renewal:
         self._short_ones = 0 if lasted else self._short_ones + 1
         if self._short_ones > self._retry_max:
             raise Refused(Cause.UPSTREAM_LOST, "again and again")
-        if self._authenticator is not None and self._token is not None:
-            await self._authenticator.identify(self._token)
+        if self._authenticator is not None and self.token is not None:
+            await self._authenticator.identify(self.token)
         try:
             dialled = await self._dial(1 + self._short_ones)
         except Refused as refused:

@@ -36,7 +36,7 @@ from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
-from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
+from trio_ws_gateway.relay.relay import Authorised, Relay, Renewed, Terms
 from trio_ws_gateway.relay.timekeeping import ENDS_SPREAD_SECONDS
 from trio_ws_gateway.renewal import Renewal
 from trio_ws_gateway.turnstile import Turnstile
@@ -111,7 +111,9 @@ class Session:
         self._before_relay = trio.CancelScope()
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
+        self._told: Identity | None = None  # who its upstream was told that it is
         self._renewal: Renewal | None = None  # of its upstream, where that is wanted
+        self._again: Beginning | None = None  # what that one will hear
         self._subject: Hashable = None  # whose session this counts as, once it does
         self._block: Hashable = None  # and from where, in all gateways
 
@@ -280,9 +282,10 @@ class Session:
 
     def _raw_beginning(self, visitor: Visitor, upgrade: Upgrade) -> Beginning:
         """A raw client whose credential came early: its 101 will say what its upstream has agreed to."""
-        greeting = self._ledger.greeting = RawGreeting()
-        # A new connection would not know what an old one's messages were compressed against.
-        compresses = self._settings.ws_compression == "pass" and not self._settings.raw_reconnect
+        greeting = self._ledger.greeting = RawGreeting(renewal_type=self._settings.renewal_type)
+        # A new connection would not know what an old one's messages were compressed against; nor would we.
+        unread = not (self._settings.raw_reconnect or greeting.overhears)
+        compresses = self._settings.ws_compression == "pass" and unread
         extensions = permessage_deflate_offer(upgrade.extensions) if compresses else None
         offer = Offer(subprotocols=upgrade.subprotocols, extensions=extensions)
         return Beginning(visitor=visitor, greeting=greeting, offer=offer)
@@ -292,7 +295,7 @@ class Session:
 
         def understood(opening: Opening) -> Greeting | None:
             if speaks_raw:
-                return RawGreeting() if opening.complete else None
+                return RawGreeting(renewal_type=self._settings.renewal_type) if opening.complete else None
             return self._services.registry.recognise(opening)
 
         reader = OpeningReader(max_bytes=self._settings.ws_first_message_max_bytes, offered=upgrade.subprotocols)
@@ -307,14 +310,17 @@ class Session:
     async def _enter(self, protocol: str) -> rules.Allowance:
         """It is known who it is: a session of that subject, where there may be one more. What it may have."""
         self._visit.verified()
-        identity = self._ledger.identity
-        client = rules.Client(identity=identity, protocol=protocol, address=self._ledger.address)
-        allowed = self._services.limits.of(client)
+        identity, allowed = self._ledger.identity, self._allowed(protocol)
         if identity is not None:
             subject = (identity.issuer, identity.subject)
             await self._services.subjects.enter(subject, allowed.sessions)
             self._subject = subject
         return allowed
+
+    def _allowed(self, protocol: str) -> rules.Allowance:
+        """What a client may have that is who it is."""
+        client = rules.Client(identity=self._ledger.identity, protocol=protocol, address=self._ledger.address)
+        return self._services.limits.of(client)
 
     def _budgets(self, allowed: rules.Allowance) -> Mapping[Direction, Budget | None]:
         """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
@@ -344,6 +350,27 @@ class Session:
             return math.inf
         return identity.expires_at + self._settings.jwt_expiry_grace_seconds + _spread()
 
+    async def _authorise(self, token: str) -> Authorised:
+        """Believe a newer token of a live session's, and derive anew what follows from one. Raises ``Refused``."""
+        greeting, told, authenticator = self._ledger.greeting, self._told, self._services.authenticator
+        if told is None or greeting is None or authenticator is None:
+            raise Refused(Cause.FORBIDDEN, "there is no token to renew")
+        identity = await authenticator.identify(token)
+        if (identity.issuer, identity.subject) != (told.issuer, told.subject):
+            raise Refused(Cause.FORBIDDEN, "another one's token")
+        greeting.authorise_anew(told, identity)
+        self._ledger.identity = identity
+        self._services.metrics.renewals.inc()
+        if self._again is not None and self._renewal is not None:
+            self._again = evolve(self._again, visitor=evolve(self._again.visitor, identity=identity, token=token))
+            self._renewal.token = token
+        budgets = self._budgets(self._allowed(greeting.protocol))
+        return Authorised(
+            token_ends_at=self._token_ends_at(identity),
+            budget=budgets[Direction.FROM_CLIENT],
+            budget_to_client=budgets[Direction.TO_CLIENT],
+        )
+
     def _too_old_at(self) -> float:
         """When the session has lived long enough, on Trio's clock."""
         return trio.current_time() + (self._settings.max_session_seconds or math.inf) + _spread()
@@ -352,6 +379,7 @@ class Session:
         self, beginning: Beginning, dialled: Dialled[Accepted], budgets: Mapping[Direction, Budget | None]
     ) -> Relay:
         greeting = self._ledger.greeting = beginning.greeting.without_secrets()
+        self._told = beginning.visitor.identity
         if greeting.protocol == RAW and self._settings.raw_reconnect:
             self._renewal = self._renewal_of(evolve(beginning, greeting=greeting), dialled.accepted)
         relay = Relay(
@@ -367,6 +395,7 @@ class Session:
             compressed=dialled.accepted.extensions is not None,
             token_ends_at=self._token_ends_at(beginning.visitor.identity),
             too_old_at=self._too_old_at(),
+            authorise=self._authorise,
         )
         if self._ended_by is not None:  # it came too late to cancel what has no checkpoint left
             relay.end(self._ended_by)
@@ -384,11 +413,14 @@ class Session:
 
     def _renewal_of(self, beginning: Beginning, accepted: Accepted) -> Renewal:
         """How it reaches its upstream again: as the same visitor, who has agreed on the same."""
-        again = evolve(beginning, offer=accepted.again, opening=b"", ahead=b"")
+        self._again = evolve(beginning, offer=accepted.again, opening=b"", ahead=b"")
 
         async def dial(tried: int) -> Dialled[Accepted]:
+            again = self._again or beginning
             self._services.metrics.proxy_retries.labels(again.greeting.protocol).inc()
-            return await self._dial(again, tried)
+            dialled = await self._dial(again, tried)
+            self._told = again.visitor.identity
+            return dialled
 
         return Renewal(
             self._services.authenticator,

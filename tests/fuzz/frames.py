@@ -90,7 +90,6 @@ class Payloads:
     def __init__(self) -> None:
         self.bytes = bytearray()
         self.packets = 0
-        self.fault = ""
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         turn = offset % 4

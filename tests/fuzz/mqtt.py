@@ -1,4 +1,4 @@
-"""MQTT: the CONNECT that is parsed and written again, and the walk over all other packets."""
+"""MQTT: the CONNECT that is parsed and written again, the walk over other packets, and what is taken out of them."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -9,6 +9,8 @@ from tests.fuzz.target import Target, readings, repeated, same, says_little
 from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.protocols.base import Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
+from trio_ws_gateway.protocols.mqtt_renewal import RenewalWatch
+from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import masked_with
 from trio_ws_gateway.wire.mqtt import (
     Connect,
@@ -21,6 +23,7 @@ from trio_ws_gateway.wire.mqtt import (
     parse_connect,
 )
 from trio_ws_gateway.wire.mqtt_fields import MalformedConnect, read_variable, variable
+from trio_ws_gateway.wire.mqtt_reframing import WHOLE_MAX_BYTES, Reframer
 from trio_ws_gateway.wire.mqtt_stream import CONNACK, PacketWalker
 
 ADAPTER = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=65536)
@@ -168,4 +171,70 @@ WALKER = Target(
     ],
     read=lambda data: walked([data], b"mask"),
     worst={"empty packets": repeated(b"\xc0\x00"), "long lengths": repeated(b"\xc0\x80\x80\x80\x00")},
+)
+
+
+# Reframer
+
+
+SLICE_BYTES = 4096  # a pump feeds no more at once: what does not pass is unmasked again
+
+
+def reframed(pieces: list[bytes], mask: bytes | None) -> tuple[bytes, list[Asked], str]:
+    """What of a stream, in pieces of one frame, passes on, what it asks of the gateway, and what is wrong with it."""
+    reframer = Reframer(masked=False, watch=RenewalWatch(level=5, method="JWT", topic="renew"))
+    passed, asked, offset = b"", list[Asked](), 0
+    for piece in pieces:
+        turn = offset % 4
+        wire = piece if mask is None else masked_with(piece, mask[turn:] + mask[:turn])
+        start = 0
+        while start < len(wire):
+            end = min(start + SLICE_BYTES, len(wire))
+            start = end - reframer.feed(memoryview(wire), start, end, mask, offset + start)
+            assert reframer.held_bytes <= WHOLE_MAX_BYTES
+            passed += payloads(bytes(reframer.take()))
+            if reframer.fault:
+                return passed, asked, reframer.fault
+            if reframer.asked is not None:
+                asked.append(reframer.asked)
+                reframer.asked = None
+        offset += len(piece)
+    return passed, asked, ""
+
+
+def payloads(wire: bytes) -> bytes:
+    """Those of whole frames of a server's, joined."""
+    joined, at = b"", 0
+    while at < len(wire):
+        length, at = wire[at + 1], at + 2
+        if length > 125:
+            size = 2 if length == 126 else 8
+            length, at = int.from_bytes(wire[at : at + size]), at + size
+        joined, at = joined + wire[at : at + length], at + length
+    assert at == len(wire), "what leaves ends where a frame ends"
+    return joined
+
+
+def check_reframer(data: bytes) -> None:
+    """Any pieces, masked or not, ask for the same and let the same pass, and that is a part of what came."""
+    mask, stream = data[:4] if len(data) >= 4 else bytes(4), data[4:]
+    same(reframed(pieces, key) for pieces in readings(stream) for key in (None, mask))
+    passed, asked, fault = reframed([stream], None)
+    assert len(passed) <= len(stream)
+    if not asked and not fault:
+        assert stream.startswith(passed)
+
+
+RE_AUTH = b"\xf0\x12\x19\x10\x15\x00\x03JWT\x16\x00\x07a token"
+PUBLISHED = b"\x34\x0f\x00\x05renew\x00\x07\x00token"
+REFRAMER = Target(
+    name="reframer",
+    check=check_reframer,
+    seeds=[
+        b"\x01\x02\x03\x04\xc0\x00" + RE_AUTH + b"\x30\x06\x00\x01t\x00hi",
+        bytes(4) + PUBLISHED + b"\x62\x02\x00\x07\x62\x02\x00\x07" + b"\x30\xff\xff\x03\x00\x05renewed",
+        bytes(4) + b"\x30\xff\xff\x03\x00\x05rene" + b"\xf0\x00",
+    ],
+    read=lambda data: reframed([data], b"mask"),
+    worst={"empty packets": repeated(b"\xc0\x00"), "renewals": repeated(RE_AUTH), "releases": repeated(b"\x62\x00")},
 )

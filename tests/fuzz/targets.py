@@ -13,6 +13,7 @@ TARGETS: dict[str, Target] = {
         frames.OPENING,
         mqtt.CONNECT,
         mqtt.WALKER,
+        mqtt.REFRAMER,
         auth.TOKEN,
         auth.KEY_SET,
     )

@@ -4,11 +4,16 @@ import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
 from tests.conftest import USERS, StartGateway
+from tests.house import house
 from tests.integration.mqtt_behaviour import SUBJECT, MqttBehaviour, NewClient, gateway_environment
 from tests.mqtt_client import ACCEPTED, NOT_AUTHORIZED, V5, V31, V311, Message
 from tests.oidc_provider import OidcProvider
 from tests.servers.gateway import Gateway
 from tests.servers.mosquitto import Mosquitto
+from trio_ws_gateway.wire.frames import BINARY
+from trio_ws_gateway.wire.mqtt import Property
+from trio_ws_gateway.wire.mqtt_fields import variable
+from trio_ws_gateway.wire.mqtt_packets import auth_success
 
 pytestmark = pytest.mark.integration
 
@@ -51,6 +56,54 @@ class TestInspected(MqttBehaviour):
     def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto: Mosquitto) -> Gateway:
         environment = gateway_environment(issuer, mosquitto.websocket_url)
         return serving({**environment, "RATE_LIMIT_PACKETS_PER_SECOND": "1000"})
+
+
+class TestRenewal:
+    """A newer token in mid-session, by a topic that no client can hear."""
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def gateway(cls, serving: StartGateway, issuer: OidcProvider, mosquitto: Mosquitto) -> Gateway:
+        environment = gateway_environment(issuer, mosquitto.websocket_url)
+        return serving({**environment, "MQTT_RENEW_TOPIC": "gateway/renew"})
+
+    def test_published_tokens(self, new_client: NewClient, issuer: OidcProvider, topic: str) -> None:
+        """Published at any QoS a newer token is acknowledged, and nobody who listens at the broker hears it."""
+        listener, client = new_client(), new_client()
+        for each in (listener, client):
+            each.connect()
+        listener.subscribe("gateway/#", 2)
+        listener.subscribe(topic, 2)
+        for qos in (0, 1, 2, 2):
+            client.publish(Message("gateway/renew", issuer.mint(sub=SUBJECT).encode(), qos))
+        client.publish(Message(topic, b"nothing before this", 2))
+        assert listener.receive() == Message(topic, b"nothing before this", 2)
+
+    def test_a_bad_token(self, new_client: NewClient) -> None:
+        """A bad one ends the session."""
+        client = new_client()
+        client.connect()
+        client.publish(Message("gateway/renew", b"swordfish", 0))
+        client.wait_for_disconnect()
+
+
+async def test_re_authentication(mosquitto: Mosquitto) -> None:
+    """Mosquitto, which knows no such method, never hears of one; the client does, and renews by AUTH."""
+    async with (
+        house(UPSTREAM_WS_URL=mosquitto.websocket_url) as home,
+        home.open(("Sec-WebSocket-Protocol", "mqtt")) as client,
+    ):
+        method = (Property.AUTHENTICATION_METHOD, "JWT")
+        await client.say(BINARY, home.connect_packet(5, properties=(method,)).to_bytes())
+        _, _, welcome = await client.hear()
+        assert (welcome[0], welcome[3]) == (0x20, 0)
+        assert b"\x15\x00\x03JWT" in welcome
+        token = home.provider.mint().encode()
+        data = b"\x15\x00\x03JWT\x16" + len(token).to_bytes(2) + token
+        body = b"\x19" + variable(len(data), "properties") + data
+        await client.say(BINARY, b"\xf0" + variable(len(body), "AUTH") + body + b"\xc0\x00")
+        assert {(await client.hear())[2], (await client.hear())[2]} == {auth_success("JWT"), b"\xd0\x00"}
+        client.end_stream()
 
 
 class TestCredentialsPassed:

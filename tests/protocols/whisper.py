@@ -42,8 +42,16 @@ class WhisperGreeting:
     def walkers(self) -> tuple[None, None]:
         return None, None
 
-    def inspector(self) -> None:
+    def inspectors(self, *, counted: bool) -> tuple[None, None]:
+        return None, None
+
+    overhears = False
+
+    def asked_in(self, text: bytes) -> None:
         return None
+
+    def authorise_anew(self, told: Identity, now: Identity) -> None:
+        """A name is a name."""
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> str:
         return sorry(cause)

@@ -1,14 +1,18 @@
 """A relay that looks at packets: they pass as they are, in other frames, and as many as may."""
 
+import math
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
 from tests.relay.test_relay import CONNACK_5, TERMS, driver, made, mqtt, relaying, tls_contexts
 from tests.tcp import Peer
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.rates import Rate
-from trio_ws_gateway.wire.frames import BINARY, PING, PONG, TEXT, build_frame
+from trio_ws_gateway.protocols.raw import RawGreeting
+from trio_ws_gateway.relay.relay import Authorised
+from trio_ws_gateway.wire.frames import BINARY, CONTINUATION, PING, PONG, TEXT, build_frame
 from trio_ws_gateway.wire.mqtt import connack, disconnect
 
 __all__ = ["driver", "tls_contexts"]  # fixtures: all holds whoever drives the pumps
@@ -214,3 +218,109 @@ async def test_held_bytes() -> None:
             await trio.sleep(0.001)
         ends.client.end_stream()
         assert await ends.upstream.read_to_end() == b""
+
+
+RE_AUTH = b"\xf0\x12\x19\x10\x15\x00\x03JWT\x16\x00\x07a token"
+AUTHENTICATED = b"\xf0\x08\x00\x06\x15\x00\x03JWT"
+AUTHORISED = Authorised(token_ends_at=math.inf, budget=None, budget_to_client=None)
+
+
+class Office:
+    """Where tokens are renewed: one that was brought waits until it is ``done``."""
+
+    def __init__(self, refusal: Refused | None = None) -> None:
+        self.brought: list[str] = []
+        self.done = trio.Event()
+        self._refusal = refusal
+
+    async def authorise(self, token: str) -> Authorised:
+        self.brought.append(token)
+        await self.done.wait()
+        if self._refusal is not None:
+            raise self._refusal
+        return AUTHORISED
+
+
+@pytest.mark.parametrize("behind", [False, True])
+async def test_what_follows_waits_for_the_answer(behind: bool) -> None:
+    """While a token is looked at nothing more of the client's passes, in whatever frames it comes; pings of ours do,
+    and so does what the upstream says."""
+    office = Office()
+    async with relaying(greeting=mqtt(5, method=True), authorise=office.authorise) as ends:
+        await ends.upstream.say(BINARY, CONNACK_5)
+        assert (await ends.client.hear())[2] == b"\x20\x09\x00\x00\x06\x15\x00\x03JWT"
+        stream = PINGREQ + RE_AUTH + publish(b"m") * 100
+        if behind:
+            await ends.client.send(build_frame(BINARY, stream, masked=True))
+        else:
+            for at in range(0, len(stream), 7):
+                await ends.client.say(BINARY, stream[at : at + 7])
+        assert await packets(ends.upstream, 2) == PINGREQ
+        await wait_all_tasks_blocked()
+        assert office.brought == ["a token"]
+        ends.relay.upstream.ping()
+        assert (await ends.upstream.hear())[0] == PING
+        await ends.upstream.say(BINARY, publish(b"down"))
+        assert await packets(ends.client, len(publish(b"down"))) == publish(b"down")
+        office.done.set()
+        assert await ends.client.hear() == (BINARY, True, AUTHENTICATED)
+        assert await packets(ends.upstream, len(publish(b"m") * 100)) == publish(b"m") * 100
+        ends.client.end_stream()
+    assert ends.relay.cause is Cause.CLIENT_LOST
+
+
+async def test_nothing_passes_behind_a_refusal() -> None:
+    """A token that is refused ends the session; of what came behind it nothing passes."""
+    office = Office(Refused(Cause.INVALID_TOKEN, "expired"))
+    office.done.set()
+    async with relaying(greeting=mqtt(5, method=True), authorise=office.authorise) as ends:
+        await ends.upstream.say(BINARY, CONNACK_5)
+        await ends.client.hear()
+        await ends.client.say(BINARY, RE_AUTH + publish(b"m") * 5000)
+        assert await ends.client.hear() == (BINARY, True, disconnect(5, 0x87))
+        assert await ends.client.hear_close() == (1008, "JWT invalid or expired")
+        assert (await ends.upstream.hear_close())[0] == 1001
+        ends.client.end_stream()
+        ends.upstream.end_stream()
+    assert (ends.relay.cause, ends.relay.detail) == (Cause.INVALID_TOKEN, "renewal: expired")
+
+
+async def test_the_end_while_a_token_is_looked_at() -> None:
+    """A session that ends meanwhile ends as ever."""
+    office = Office()
+    async with relaying(greeting=mqtt(5, method=True), authorise=office.authorise) as ends:
+        await ends.upstream.say(BINARY, CONNACK_5)
+        await ends.client.hear()
+        await ends.client.say(BINARY, RE_AUTH + PINGREQ)
+        await wait_all_tasks_blocked()
+        ends.relay.end(Cause.TOKEN_EXPIRED)
+        assert await ends.client.hear() == (BINARY, True, disconnect(5, 0x87))
+        assert await ends.client.hear_close() == (1008, "Token expired")
+        assert (await ends.upstream.hear_close())[0] == 1001
+        ends.client.end_stream()
+        ends.upstream.end_stream()
+
+
+async def test_a_raw_message_for_the_gateway() -> None:
+    """A message for the gateway is cut out, wherever reads cut it; all else passes byte for byte, in its order."""
+    office = Office()
+    office.done.set()
+    greeting = RawGreeting(renewal_type="renew")
+    renewal = build_frame(TEXT, b'{"type": "renew", "token": "a token"}', masked=True)
+    other = build_frame(TEXT, b'{"type": "else"}', masked=True) * 3 + build_frame(BINARY, b"renew", masked=True)
+    async with relaying(greeting=greeting, authorise=office.authorise) as ends:
+        for cut in range(len(renewal) + 1):
+            await ends.client.send(other + renewal[:cut])
+            assert await ends.upstream.read(len(other)) == other
+            await ends.client.send(renewal[cut:] + other)
+            assert await ends.client.hear() == (TEXT, True, b'{"type": "renew", "renewed": true}')
+            assert await ends.upstream.read(len(other)) == other
+        await ends.upstream.say(TEXT, b"half of", fin=False)
+        await ends.client.hear()
+        await ends.client.send(renewal)
+        await wait_all_tasks_blocked()
+        await ends.upstream.say(CONTINUATION, b" a message")
+        assert await ends.client.hear() == (CONTINUATION, True, b" a message")
+        assert (await ends.client.hear())[0] == TEXT
+        ends.client.end_stream()
+    assert len(office.brought) == len(renewal) + 2

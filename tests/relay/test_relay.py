@@ -29,7 +29,7 @@ from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
-from trio_ws_gateway.relay.relay import Relay, Renew, Renewed, Terms
+from trio_ws_gateway.relay.relay import Authorise, Relay, Renew, Renewed, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import (
@@ -43,7 +43,7 @@ from trio_ws_gateway.wire.frames import (
     build_frame,
     close_frame,
 )
-from trio_ws_gateway.wire.mqtt import Connect, Will, disconnect
+from trio_ws_gateway.wire.mqtt import Connect, Property, Will, disconnect
 
 TERMS = Terms(
     buffer=new_buffer(),
@@ -97,6 +97,7 @@ async def relaying(
     compressed: bool = False,
     token_ends_at: float = math.inf,
     too_old_at: float = math.inf,
+    authorise: Authorise | None = None,
     prepare: Callable[[Relay], None] = lambda relay: None,
     renew: Renew | None = None,
 ) -> AsyncIterator[Ends]:
@@ -118,6 +119,7 @@ async def relaying(
         compressed=compressed,
         token_ends_at=token_ends_at,
         too_old_at=too_old_at,
+        authorise=authorise,
     )
     prepare(relay)
     done = trio.Event()
@@ -146,10 +148,15 @@ async def relaying(
         assert done.is_set(), "the relay did not end"
 
 
-def mqtt(level: int, *, will: bool = False) -> MqttGreeting:
-    """The greeting of a real CONNECT."""
-    connect = Connect(level=level, client_id="c", will=Will(topic="gone", payload=b"bye") if will else None)
-    adapter = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=1000)
+def mqtt(level: int, *, will: bool = False, method: bool = False) -> MqttGreeting:
+    """The greeting of a real CONNECT; with ``method`` it names the one by which tokens are renewed."""
+    connect = Connect(
+        level=level,
+        client_id="c",
+        will=Will(topic="gone", payload=b"bye") if will else None,
+        properties=((Property.AUTHENTICATION_METHOD, "JWT"),) if method else (),
+    )
+    adapter = MqttAdapter(credentials=parse_mqtt_credentials("pass"), max_connect_bytes=1000, auth_method="JWT")
     greeting = adapter.recognise(Opening(payload=connect.to_bytes(), text=False, complete=True, offered=("mqtt",)))
     assert isinstance(greeting, MqttGreeting)
     return greeting
@@ -422,7 +429,6 @@ class TestEnding:
             at_boundary = True
             welcomed = True
             packets = 0
-            fault = ""
 
             def feed(self, *_: object) -> int:
                 raise ZeroDivisionError("a bug")

@@ -263,7 +263,6 @@ class Walked:
     def __init__(self) -> None:
         self.payload = b""
         self.packets = 0
-        self.fault = ""
         self.most = 1 << 30  # bytes that may pass
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
@@ -297,21 +296,21 @@ class TestWalker:
         while at < len(wire):
             passed = scanner.scan(memoryview(wire)[at : at + size], min(size, len(wire) - at))
             at += passed
-            if scanner.found is Found.TOO_MANY_PACKETS:
+            if scanner.found is Found.REFUSED:
                 assert len(walker.payload) == walker.most
                 walker.most += most
             elif scanner.found is Found.CLOSE or not passed:
                 size += 200
         assert walker.payload == b"".join(payload[:300] for opcode, _, payload in sent if opcode < CLOSE)
 
-    def test_a_fault_in_what_it_holds(self) -> None:
-        """What a walker finds faulty is an illegal frame, in its words."""
+    def test_stops_in_a_payload(self) -> None:
+        """Where a walker refuses, the rest of the frame is still to pass."""
         walker = Walked()
-        walker.most, walker.fault = 3, "no sense"
+        walker.most = 3
         scanner = FrameScanner(masked=True, walker=walker)
         wire = build_frame(BINARY, b"12345", masked=True)
         assert scanner.scan(memoryview(wire), len(wire)) == len(wire) - 2
-        assert (scanner.found, scanner.detail, scanner.inside) == (Found.ILLEGAL, "no sense", 2)
+        assert (scanner.found, scanner.inside) == (Found.REFUSED, 2)
 
 
 def test_binary_alone() -> None:

@@ -185,7 +185,7 @@ def test_a_byte_order_mark_is_kept() -> None:
         (packet(NAME_5 + b"\x02\x00\x00\xff\xff\xff\xff"), "more than four bytes"),
         (five(b"\x91\x00\x00\x00\x00\x01"), "property identifier is not encoded in the fewest"),
         (five(b"\x91"), "property identifier is cut short"),
-        (five(b"\x23\x00\x01"), "property 0x23 does not belong in the CONNECT"),
+        (five(b"\x23\x00\x01"), "topic alias does not belong in the CONNECT"),
         (five(b"\x7f"), "property 0x7f does not belong"),
         (five(b"\x18\x00\x00\x00\x01"), "will delay interval does not belong in the CONNECT"),
         (five_with_will(b"\x21\x00\x01"), "receive maximum does not belong in the will"),

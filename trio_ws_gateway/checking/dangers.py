@@ -54,10 +54,6 @@ def _holding(loaded: Loaded) -> Iterator[tuple[Danger, Finding]]:
             yield danger, Finding("settings", Status.WARNING, words, danger.advice)
 
 
-def _verifies_tokens(settings: Settings) -> bool:
-    return settings.jwks_url is not None or settings.oidc_issuer is not None
-
-
 def _fetches_in_the_clear(settings: Settings) -> Answer:
     named = (("JWKS_URL", settings.jwks_url), ("OIDC_ISSUER", settings.oidc_issuer))
     return next((name for name, url in named if url is not None and url.lower().startswith("http:")), False)
@@ -65,7 +61,7 @@ def _fetches_in_the_clear(settings: Settings) -> Answer:
 
 def _passes_anybodys_name(settings: Settings) -> Answer:
     bound = settings.mqtt_username_claim is not None or settings.mqtt_client_id_prefix is not None
-    return settings.upstream_mqtt_credentials == "pass" and _verifies_tokens(settings) and not bound
+    return settings.upstream_mqtt_credentials == "pass" and settings.verifies_tokens and not bound
 
 
 def _expects_another_issuer(settings: Settings) -> Answer:
@@ -135,13 +131,13 @@ TABLE = (
         at_start=True,
     ),
     Danger(
-        lambda settings: _verifies_tokens(settings) and settings.jwt_expected_issuer is None,
+        lambda settings: settings.verifies_tokens and settings.jwt_expected_issuer is None,
         "JWT_EXPECTED_ISSUER is unset: the issuer of tokens is not checked",
         "Set it to the `iss` of the provider's tokens, or OIDC_ISSUER, which it follows.",
         at_start=True,
     ),
     Danger(
-        lambda settings: _verifies_tokens(settings) and not settings.jwt_expected_audience,
+        lambda settings: settings.verifies_tokens and not settings.jwt_expected_audience,
         "JWT_EXPECTED_AUDIENCE is unset: tokens that were meant for other services are accepted",
         "Set it to the `aud` that the provider writes into tokens for this gateway.",
         at_start=True,

@@ -155,6 +155,12 @@ def _file(text: str) -> Path:
     return path
 
 
+def _topic(text: str) -> str:
+    if len(text.encode()) > LONGEST_TOPIC or set(text) & set("+#\0"):
+        raise ValueError("is no topic that a client can publish to")
+    return text
+
+
 def _template(text: str) -> str:
     for name in re.findall(r"\{([^{}]*)\}", text):
         if name not in ("sub", "preferred_username"):
@@ -193,6 +199,7 @@ def choice(*words: str, aliases: dict[str, str] | None = None) -> Kind[str]:
 _NO_TEXTS: tuple[str, ...] = ()
 _NO_RULES: tuple[LimitRule, ...] = ()
 
+LONGEST_TOPIC = 1024  # bytes; MQTT has no such limit, and nobody such a topic
 MOST_BYTES = 2**62  # a frame announces at most 2**63 - 1 (RFC 6455 5.2)
 
 TEXT = Kind("text", str, "a text")
@@ -243,6 +250,7 @@ LIMIT_RULES = Kind(
     nested=True,
 )
 FILE = Kind("file", _file, "the path of a file that can be read")
+TOPIC = Kind("text", _topic, "a topic of MQTT, without + and #")
 TEMPLATE = Kind("text", _template, "a text in which {sub} and {preferred_username} stand for the token's claims")
 MQTT_CREDENTIALS = Kind(
     "credentials", _credentials, "pass, strip or user:password, with {sub} and {preferred_username} in either"

@@ -285,6 +285,12 @@ class Settings:
         kinds.BOOLEAN,
         "Whether a raw upstream that drops between two messages is dialled anew, unnoticed; without compression then.",
     )
+    raw_renew_type: str | None = setting(
+        None,
+        kinds.TEXT,
+        "The `type` of JSON messages by which raw clients renew, such as `auth.renew`, with the newer token as `token`;"
+        " unset: none do.",
+    )
     cb_failure_threshold: int = setting(
         "5",
         kinds.POSITIVE_COUNT,
@@ -331,6 +337,17 @@ class Settings:
         "What an MQTT client id must begin with, such as `{sub}-`; `{sub}` and `{preferred_username}` stand for claims"
         " of the token, and after one at the end of this comes `-`, `_`, `/` or `:`, or nothing.",
     )
+    mqtt_auth_method: str = setting(
+        "JWT",
+        kinds.TEXT,
+        "The authentication method by which MQTT 5 clients renew their token with AUTH, if their CONNECT names it.",
+    )
+    mqtt_renew_topic: str | None = setting(
+        None,
+        kinds.TOPIC,
+        "A topic such as `$gateway/renew`: who publishes a newer token to it, in any version of MQTT, renews; unset:"
+        " nobody does.",
+    )
     mqtt_will_on_drain: str = setting(
         "suppress",
         choice("suppress", "fire"),
@@ -353,6 +370,15 @@ class Settings:
     def tcp_user_timeout_seconds(self) -> float:
         """For data that a peer does not acknowledge: longer than any timeout of ours, so that ours say why it ends."""
         return self.ws_idle_timeout_seconds + self.ws_write_timeout_seconds
+
+    @property
+    def verifies_tokens(self) -> bool:
+        return self.jwks_url is not None or self.oidc_issuer is not None
+
+    @property
+    def renewal_type(self) -> str | None:
+        """That of raw messages, where there are tokens to renew."""
+        return self.raw_renew_type if self.verifies_tokens else None
 
     @property
     def accepts_cookies(self) -> bool:

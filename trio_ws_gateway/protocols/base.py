@@ -12,6 +12,7 @@ from attrs import frozen
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Words
+from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.handshake import Offer
 
 
@@ -57,10 +58,6 @@ class Walker(Protocol):
     def welcomed(self) -> bool:
         """The upstream's first answer has passed whole."""
 
-    @property
-    def fault(self) -> str:
-        """What is wrong with what it was fed, in words, where that must not pass; else empty."""
-
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``.
 
@@ -69,18 +66,24 @@ class Walker(Protocol):
 
 
 class Inspector(Protocol):
-    """Looks at a client's packets, one by one, and decides what the upstream hears in their place.
+    """Looks at the packets of one side, one by one, and decides what the other hears in their place.
 
-    It is fed a client's payloads, and what it has let pass is taken as frames of its own. ``packets``: how many have
-    begun. ``ceiling``: no packet begins beyond that number.
+    It is fed payloads, and what it has let pass is taken as frames of its own. ``packets``: how many have begun.
+    ``ceiling``: no packet begins beyond that number. ``asked``: what a packet asks of the gateway; it lets nothing more
+    pass until that is ``None`` again.
     """
 
     packets: int
     ceiling: int
+    asked: Asked | None
 
     @property
     def fault(self) -> str:
-        """Why nothing more can be understood, in words; else empty."""
+        """Why nothing more may pass for ever, in words; else empty."""
+
+    @property
+    def welcomed(self) -> bool:
+        """As a ``Walker``'s, toward the client."""
 
     @property
     def at_boundary(self) -> bool:
@@ -91,13 +94,13 @@ class Inspector(Protocol):
         """Of a packet that waits for its end."""
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
-        """As a ``Walker``'s. How many bytes at its end are refused, for the ceiling or for a fault."""
+        """As a ``Walker``'s. How many bytes at its end do not pass: for the ceiling, what is asked, or a fault."""
 
     def on_control(self, frame: memoryview) -> None:
         """A control frame passes."""
 
     def take(self) -> bytearray:
-        """Whole frames for the upstream."""
+        """Whole frames for the other side."""
 
 
 class Greeting(Protocol):
@@ -141,8 +144,22 @@ class Greeting(Protocol):
         """New walkers toward the upstream and toward the client, each only where ``farewell`` or ``leave`` will need
         to know a packet boundary: they cost time on every message."""
 
-    def inspector(self) -> Inspector | None:
-        """A new one, for a session whose packets are to be looked at; ``None`` where the protocol has none."""
+    def inspectors(self, *, counted: bool) -> tuple[Inspector | None, Inspector | None]:
+        """New ones for what goes to the upstream and to the client, in place of walkers and only where somebody has to
+        look at packets: they cost more. ``counted``: there is a limit on the client's."""
+
+    def asked_in(self, text: bytes) -> Asked | None:
+        """What a short text message of the client's asks of the gateway itself, if it does."""
+
+    @property
+    def overhears(self) -> bool:
+        """Whether ``asked_in`` may ever find something."""
+
+    def authorise_anew(self, told: Identity, now: Identity) -> None:
+        """The client has a newer token. Raises ``Refused(FORBIDDEN)`` where it does not allow what goes on.
+
+        ``told``: who the upstream was told that the client is.
+        """
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> Words:
         """What the protocol says to its client before the Close frame; empty where it says nothing.

@@ -13,6 +13,7 @@ from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Opening, Unchanged, Verdict
 from trio_ws_gateway.protocols.mqtt_binding import Binding, MqttCredentials, Template, parse_mqtt_credentials
+from trio_ws_gateway.protocols.mqtt_renewal import RenewalWatch, WelcomeWatch
 from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.mqtt import (
     Connect,
@@ -47,7 +48,8 @@ class MqttGreeting:
     """A CONNECT, and the ``rest`` of the payload that it came in.
 
     ``subprotocol``: the one that the broker is offered, whatever the client has. ``keeps_will``: a will does not fire
-    where the cause of the end says that it need not.
+    where the cause of the end says that it need not. ``auth_method``: the CONNECT names ours, so the client may show a
+    newer token by AUTH; ``renew_topic``: and by a PUBLISH to this topic.
     """
 
     connect: Connect
@@ -56,6 +58,8 @@ class MqttGreeting:
     binding: Binding
     subprotocol: str | None = None
     keeps_will: bool = True
+    auth_method: str | None = None
+    renew_topic: str | None = None
 
     @property
     def protocol(self) -> str:
@@ -63,9 +67,13 @@ class MqttGreeting:
 
     @property
     def credential(self) -> str | None:
-        """The password, if it is not empty. Bytes that are not ASCII are written as ``\\xNN``, which no token is."""
-        password = self.connect.password
-        return password.decode("ascii", "backslashreplace") if password else None
+        """The authentication data where the method is ours, or else the password, if it is not empty.
+
+        Bytes that are not ASCII are written as ``\\xNN``, which no token is.
+        """
+        data = self.connect.auth_data if self.auth_method is not None else None
+        token = data or self.connect.password
+        return token.decode("ascii", "backslashreplace") if token else None
 
     @property
     def describes(self) -> dict[str, str]:
@@ -102,6 +110,8 @@ class MqttGreeting:
         """
         self.binding.check(self.connect, identity)
         connect = self.credentials.applied_to(self.connect, identity)
+        if self.auth_method is not None:
+            connect = connect.without_auth()
         if connect == self.connect:
             return Unchanged.AS_IT_CAME
         try:
@@ -110,14 +120,37 @@ class MqttGreeting:
             raise Refused(Cause.FORBIDDEN, f"the token makes no legal CONNECT: {error}") from None
 
     def without_secrets(self) -> "MqttGreeting":
-        return evolve(self, connect=evolve(self.connect, username=None, password=None, properties=()), rest=b"")
+        username = self.connect.username if self.binding.username_claim is not None else None  # a claim, and no secret
+        return evolve(self, connect=evolve(self.connect, username=username, password=None, properties=()), rest=b"")
 
     def walkers(self) -> tuple[PacketWalker | None, PacketWalker | None]:
         leaves = self.has_will and self.keeps_will
-        return PacketWalker() if leaves else None, PacketWalker() if self.connect.level == 5 else None
+        answers = self.connect.level == 5 or self.renew_topic is not None
+        return PacketWalker() if leaves else None, PacketWalker() if answers else None
 
-    def inspector(self) -> Reframer:
-        return Reframer()
+    def inspectors(self, *, counted: bool) -> tuple[Reframer | None, Reframer | None]:
+        to_upstream = to_client = None
+        if self.auth_method is not None or self.renew_topic is not None:
+            watch = RenewalWatch(level=self.connect.level, method=self.auth_method, topic=self.renew_topic)
+            to_upstream = Reframer(masked=True, watch=watch)
+        elif counted:
+            to_upstream = Reframer(masked=True)
+        if self.auth_method is not None:
+            to_client = Reframer(masked=False, watch=WelcomeWatch(self.auth_method))
+        return to_upstream, to_client
+
+    @property
+    def overhears(self) -> bool:
+        return False
+
+    def asked_in(self, text: bytes) -> None:
+        return None
+
+    def authorise_anew(self, told: Identity, now: Identity) -> None:
+        """Its names must be the newer token's as well, and its broker knows it by the user that it was told of."""
+        self.binding.check(self.connect, now)
+        if self.credentials.applied_to(self.connect, told) != self.credentials.applied_to(self.connect, now):
+            raise Refused(Cause.FORBIDDEN, "the newer token makes another user of the broker's")
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         """CONNACK to a client that waits for one; afterwards DISCONNECT, which a server has since MQTT 5."""
@@ -139,7 +172,7 @@ class MqttAdapter:
     said; another one is from its protocol name on. ``username_claim``: ``sub`` or ``preferred_username``.
     ``client_id_prefix``: may hold the same two in braces; see ``Binding``. ``max_connect_bytes``: of the whole packet.
     ``subprotocol``: what brokers are offered, ``None`` for what the client has. ``keeps_wills``: no will fires because
-    the gateway drains.
+    the gateway drains. ``auth_method``, ``renew_topic``: by which newer tokens may come, ``None`` for none.
     """
 
     name = NAME
@@ -154,6 +187,8 @@ class MqttAdapter:
         max_connect_bytes: int,
         subprotocol: str | None = None,
         keeps_wills: bool = True,
+        auth_method: str | None = None,
+        renew_topic: str | None = None,
     ) -> None:
         """Raises ``ValueError`` for a prefix with an unknown placeholder."""
         self._credentials = credentials
@@ -164,6 +199,8 @@ class MqttAdapter:
         self._max_connect_bytes = max_connect_bytes
         self._subprotocol = subprotocol
         self._keeps_wills = keeps_wills
+        self._auth_method = auth_method
+        self._renew_topic = renew_topic
 
     def recognise(self, opening: Opening) -> MqttGreeting | Verdict:
         """``MORE`` while the payload is the beginning of a CONNECT, be it one byte; a raw client that says no more than
@@ -204,4 +241,6 @@ class MqttAdapter:
             binding=self._binding,
             subprotocol=self._subprotocol,
             keeps_will=self._keeps_wills,
+            auth_method=self._auth_method if connect.auth_method == self._auth_method else None,
+            renew_topic=self._renew_topic,
         )

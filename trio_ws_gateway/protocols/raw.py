@@ -7,11 +7,12 @@ consumed. Has no words of its own to say hello or goodbye.
 import json
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.causes import Cause
+from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.protocols.base import Opening, Unchanged, Verdict
+from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.handshake import Offer
 from trio_ws_gateway.wire.jwt_shape import looks_like_jwt
 
@@ -21,9 +22,13 @@ TOKEN_NAMES: Final = ("token", "access_token", "jwt")  # the first that is there
 
 @frozen
 class RawGreeting:
-    """A raw client. Without a ``credential`` where its token came early, or never."""
+    """A raw client. Without a ``credential`` where its token came early, or never.
+
+    ``renewal_type``: the ``type`` of a message that carries a newer token; ``None``: none does.
+    """
 
     credential: str | None = field(default=None, repr=False)
+    renewal_type: str | None = field(default=None, kw_only=True)
 
     @property
     def protocol(self) -> str:
@@ -51,13 +56,33 @@ class RawGreeting:
         return Unchanged.NOTHING if consumed else Unchanged.AS_IT_CAME
 
     def without_secrets(self) -> "RawGreeting":
-        return RawGreeting()
+        return evolve(self, credential=None)
 
     def walkers(self) -> tuple[None, None]:
         return None, None
 
-    def inspector(self) -> None:
-        return None
+    def inspectors(self, *, counted: bool) -> tuple[None, None]:
+        return None, None
+
+    @property
+    def overhears(self) -> bool:
+        return self.renewal_type is not None
+
+    def asked_in(self, text: bytes) -> Asked | None:
+        """A JSON object whose ``type`` is that of a renewal; its ``token`` is the newer one."""
+        if self.renewal_type is None or json.dumps(self.renewal_type).encode() not in text:
+            return None
+        said = _json_object(text)
+        if said is None or said.get("type") != self.renewal_type:
+            return None
+        token = said.get("token")
+        reply = json.dumps({"type": self.renewal_type, "renewed": True})
+        return Asked(token=_ascii(token) if isinstance(token, str) else "", reply=reply)
+
+    def authorise_anew(self, told: Identity, now: Identity) -> None:
+        """The upstream was told of roles when it was dialled, and cannot be told that one is gone."""
+        if not set(told.roles) <= set(now.roles):
+            raise Refused(Cause.FORBIDDEN, "the newer token lacks a role that the upstream was told of")
 
     def farewell(self, cause: Cause, *, welcomed: bool) -> bytes:
         return b""
@@ -72,8 +97,13 @@ class RawAdapter:
     name = NAME
     subprotocols: tuple[str, ...] = ()
 
+    def __init__(self, *, renewal_type: str | None = None) -> None:
+        self._renewal_type = renewal_type
+
     def recognise(self, opening: Opening) -> RawGreeting | Verdict:
-        return RawGreeting(credential_in(opening.payload)) if opening.complete else Verdict.MORE
+        if not opening.complete:
+            return Verdict.MORE
+        return RawGreeting(credential_in(opening.payload), renewal_type=self._renewal_type)
 
 
 def credential_in(message: bytes) -> str | None:
@@ -88,16 +118,29 @@ def credential_in(message: bytes) -> str | None:
         return None
     if looks_like_jwt(text):
         return text
-    if not text.startswith("{"):
-        return None
-    try:
-        said = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+    said = _json_object(message)
+    if said is None:
         return None
     found = (said.get(name) for name in TOKEN_NAMES)
     token = next((value for value in found if isinstance(value, str) and value), None)
-    # A lone surrogate (legal in JSON's escapes) would be an encoding error wherever the token is used next.
-    return None if token is None else token.encode("ascii", "backslashreplace").decode("ascii")
+    return None if token is None else _ascii(token)
+
+
+def _ascii(token: str) -> str:
+    """A lone surrogate (legal in JSON's escapes) would be an encoding error wherever the token is used next."""
+    return token.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _json_object(message: bytes) -> dict[str, object] | None:
+    """The one that a message is, if it is."""
+    try:
+        text = message.decode().strip()
+        if not text.startswith("{"):
+            return None
+        said: dict[str, object] = json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+    return said
 
 
 def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:

@@ -60,7 +60,9 @@ def standard_registry(settings: Settings) -> Registry:
                 max_connect_bytes=settings.ws_first_message_max_bytes,
                 subprotocol=None if offered == "auto" else offered,
                 keeps_wills=settings.mqtt_will_on_drain == "suppress",
+                auth_method=settings.mqtt_auth_method if settings.verifies_tokens else None,
+                renew_topic=settings.mqtt_renew_topic if settings.verifies_tokens else None,
             ),
-            RawAdapter(),
+            RawAdapter(renewal_type=settings.renewal_type),
         ]
     )

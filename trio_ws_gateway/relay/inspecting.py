@@ -1,6 +1,6 @@
-"""The pump of a session whose client's packets are looked at: not bytes pass but packets, in frames of ours.
+"""The pump of a direction whose packets are looked at: not bytes pass but packets, in frames of ours.
 
-Client to upstream only. All else is as in any pump: reads, backpressure, the budget, what ends it. What it has sent
+All else is as in any pump: reads, backpressure, the budget, what ends it. What it has sent
 always ends where a frame of ours ends, so there is room for a ping or a Close at any time.
 """
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from trio_ws_gateway.limits.budgets import Budget, Kind
 from trio_ws_gateway.protocols.base import Inspector
-from trio_ws_gateway.relay.pump import MUCH_WORK, WALKED_SLICE_BYTES, Pump
-from trio_ws_gateway.wire.frames import Found, FrameScanner
+from trio_ws_gateway.relay.pump import MUCH_WORK, WALKED_SLICE_BYTES, Ended, Pump
+from trio_ws_gateway.wire.frames import NO_LIMIT, Found, FrameScanner
 
 FREE_PACKETS = 1  # the greeting
 
@@ -66,6 +66,11 @@ class InspectingPump(Pump):
         self._packet_budget = None
         self._inspector.ceiling = self._inspector.packets
 
+    def draw_on(self, budget: Budget | None) -> None:
+        super().draw_on(budget)
+        self._packet_budget = budget if budget is not None and budget.counts_packets else None
+        self._inspector.ceiling = NO_LIMIT
+
     def _pass_on_in_slices(self, total: int, budget: Budget | None, *, forward: bool) -> None:
         scanner, inspector, mine = self.scanner, self._inspector, self._packet_budget
         buffer, enough = self.intake.buffer, scanner.work + MUCH_WORK
@@ -79,19 +84,29 @@ class InspectingPump(Pump):
             at += passed
             if scanner.found is Found.OWN_PONG:
                 at += scanner.cut
-            elif scanner.found is not None or not passed:
+            elif scanner.found is not None or inspector.asked is not None or inspector.fault or not passed:
                 break
-        self._keep(at, total, budget, worked_enough=scanner.work > enough)
+        self._keep(at, total, budget, again=inspector.asked is not None or scanner.work > enough)
+        self.asked, inspector.asked = inspector.asked, None
+        if inspector.fault:
+            self.ended, self.detail = Ended.ILLEGAL, inspector.fault
         if mine is not None:
             mine.pay_for_packets(max(inspector.packets, FREE_PACKETS) - before)
-        frames = self.take_inserts() + inspector.take()
+        frames = inspector.take()
+        if self.ended is None:
+            frames += self._take_due()
         if forward and frames:
             self.outlet.send(memoryview(frames))
 
     def _stop(self, found: Found, at: int, total: int, budget: Budget | None) -> None:
+        if found is not Found.REFUSED:
+            super()._stop(found, at, total, budget)
+            return
         mine = self._packet_budget
-        if found is Found.TOO_MANY_PACKETS and mine and mine.is_worth_waiting(Kind.PACKETS, self.heard_at):
+        if self._inspector.asked is not None:
+            self.intake.put_back(at, total, free=budget is None)
+        elif mine is not None and mine.is_worth_waiting(Kind.PACKETS, self.heard_at):
             self.intake.put_back(at, total, free=budget is None)
             self._lacks = Kind.PACKETS
         else:
-            super()._stop(found, at, total, budget)
+            self.ended, self.detail = Ended.TOO_MANY, Kind.PACKETS.value

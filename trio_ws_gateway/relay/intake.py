@@ -7,9 +7,10 @@ in that order. What is read stands in a buffer that all pumps share, so it is go
 import socket
 
 from trio_ws_gateway.leg import WOULD_BLOCK
+from trio_ws_gateway.wire.frames import LONGEST_ASKING
 
 READ_BYTES = 256 * 1024  # 64 KiB cost 30 % in bulk
-KEPT_BYTES = 256  # room before a read for a cut header or control frame, which is 131 bytes at the most
+KEPT_BYTES = LONGEST_ASKING + 16  # room before a read for a cut header, control frame, or text that may be for us
 
 
 def new_buffer() -> memoryview:
@@ -21,8 +22,8 @@ class Intake:
     """Reads from ``source``, a non-blocking socket of the caller's.
 
     ``ahead``: what was read already and has not passed, if anything; its first ``free`` bytes draw on no budget, and
-    ``paid`` bytes behind those only on one of messages. ``kept``: a cut header or control frame, put before the next
-    read. ``bytes``: how many were read in all. ``ended``: the stream has.
+    ``paid`` bytes behind those only on one of messages. ``kept``: a cut header or control frame, or a text
+    that may be for us, put before the next read. ``bytes``: how many were read in all. ``ended``: the stream has.
     """
 
     __slots__ = ("ahead", "buffer", "bytes", "ended", "free", "kept", "paid", "source")

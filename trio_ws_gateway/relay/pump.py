@@ -12,7 +12,7 @@ be scanned. How a direction ends well is ``goodbye``'s.
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from enum import Enum
 
 import outcome
@@ -22,6 +22,7 @@ from trio_ws_gateway.leg import WOULD_BLOCK
 from trio_ws_gateway.limits.budgets import Budget, Kind
 from trio_ws_gateway.relay.intake import READ_BYTES, Intake
 from trio_ws_gateway.relay.outlet import Outlet
+from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
 # Reads grow while they are filled with little work, and shrink when they hold much: that is, many frames, or packets
@@ -40,7 +41,7 @@ class Need(Enum):
     READABLE = "the source is drained; wait until it is readable"
     TURN = "the budget ran out; let others run, then go on"
     ROOM = "the target takes no more; wait until it does"
-    TOKENS = "the budget is spent; wait until there is more, or end"
+    TOKENS = "the budget is spent, or an answer is owed; wait until there is more, or the answer, or end"
     END = "this direction has ended; `ended` says how"
 
 
@@ -64,7 +65,6 @@ OF_FOUND = {
     Found.TOO_BIG: Ended.TOO_BIG,
     Found.TOO_MANY_MESSAGES: Ended.TOO_MANY,
     Found.TOO_MANY_EXTRAS: Ended.TOO_MANY,
-    Found.TOO_MANY_PACKETS: Ended.TOO_MANY,
 }
 LACKING = {Found.TOO_MANY_MESSAGES: Kind.MESSAGES, Found.TOO_MANY_EXTRAS: Kind.EXTRAS}
 
@@ -76,6 +76,7 @@ class Pump:
     that, and all else, draws on ``budget``. ``driven``: by a reactor, which is told of the pump before ``run``.
     ``heard_at``: when the source was last, on Trio's clock. ``outlet``: what leads to the target; nothing is read while
     it holds something, and ``stalls`` is called when that begins. ``ended``, ``detail``: how the direction ended.
+    ``asked``: what the source asks of the gateway itself; it is not read on before ``answer`` is done.
     """
 
     __slots__ = (
@@ -90,7 +91,11 @@ class Pump:
         "_read_bytes",
         "_slice_bytes",
         "_until_empty",
+        "_words",
+        "_words_may_stand",
         "_work",
+        "answer",
+        "asked",
         "detail",
         "ended",
         "heard_at",
@@ -122,7 +127,11 @@ class Pump:
         self._budget = budget
         self._byte_budget = budget if budget is not None and budget.counts_bytes else None
         self._lacks: Kind | None = None  # of the budget there is none left; it is waited for
+        self.asked: Asked | None = None
+        self.answer: Callable[[Asked], Awaitable[None]] | None = None
         self._inserts = b""
+        self._words = b""
+        self._words_may_stand: Callable[[], bool] | None = None
         self._read_bytes = SMALL_READ_BYTES
         self._slice_bytes = 2 * READ_BYTES if scanner.walker is None else WALKED_SLICE_BYTES
         self._work = 0  # when the size of reads was last thought about
@@ -158,8 +167,8 @@ class Pump:
 
     @property
     def listens(self) -> bool:
-        """It hears its source: its target takes what comes, and its budget is not spent."""
-        return not self.outlet.held and self._lacks is None
+        """It hears its source: its target takes what comes, its budget is not spent, and it owes no answer."""
+        return not self.outlet.held and self._lacks is None and self.asked is None
 
     @property
     def at_frame_boundary(self) -> bool:
@@ -179,7 +188,7 @@ class Pump:
                 return ROOM
             self.heard_at = trio.current_time()  # who was not read was not silent
             self._send_inserts()
-        if outlet.held or outlet.lost or self.ended is not None:
+        if outlet.held or outlet.lost or self.asked is not None or self.ended is not None:
             return self._stopped_by()
         self._lacks = None
         reads = READS_PER_STEP
@@ -203,7 +212,13 @@ class Pump:
                 self.pass_on(size, budget)
             else:
                 self._pass_on_what_is_paid(size, budget, bill)
-            if outlet.held or outlet.lost or self._lacks is not None or self.ended is not None:
+            if (
+                outlet.held
+                or outlet.lost
+                or self._lacks is not None
+                or self.asked is not None
+                or self.ended is not None
+            ):
                 return self._stopped_by()
             if size >= LEAST_READ_BYTES and self._resize_reads(filled=size >= asked):
                 return TURN
@@ -259,6 +274,18 @@ class Pump:
         if self.outlet.has_room and not self._send_inserts():  # news for the owner, who waits for the source
             self.wake_owner()
 
+    def say(self, message: bytes, may_stand: Callable[[], bool]) -> None:
+        """Send a message of ours to the target, now or at the next end of a message where ``may_stand`` holds."""
+        self._words += message
+        self._words_may_stand = may_stand
+        self.insert(b"")
+
+    def draw_on(self, budget: Budget | None) -> None:
+        """Of another budget, from now on."""
+        self.scanner.lift_ceilings()
+        self._budget = budget
+        self._byte_budget = budget if budget is not None and budget.counts_bytes else None
+
     def fileno(self) -> int:
         return self.intake.source.fileno()
 
@@ -295,9 +322,13 @@ class Pump:
                     self.heard_at = trio.current_time()
 
     async def _earn(self) -> None:
-        """Wait until the budget has more of what it lacks, or end where it will not."""
+        """Wait until the budget has more of what it lacks, or end where it will not; or until the answer is given."""
         await trio.lowlevel.checkpoint()
-        if self._budget is not None and self._lacks is not None:
+        if self.asked is not None:
+            if self.answer is not None:
+                await self.answer(self.asked)
+            self.asked = None
+        elif self._budget is not None and self._lacks is not None:
             purse = self._budget.empty_purse(self._lacks, trio.current_time())
             if purse is not None and (purse.wait is None or not await purse.wait()):
                 self.ended, self.detail = Ended.TOO_MANY, self._lacks.value
@@ -327,7 +358,7 @@ class Pump:
         total = len(intake.kept) + size
         if budget is not None:
             budget.open(scanner, self.heard_at)
-        if self._inserts or total > self._slice_bytes:
+        if self._inserts or self._words or total > self._slice_bytes:
             self._pass_on_in_slices(total, budget, forward=forward)
         else:
             passed = scanner.scan(intake.buffer, total)
@@ -349,9 +380,9 @@ class Pump:
         out = bytearray()
         begin = at = 0  # what was scanned in between stands behind `out`
         while at < total and scanner.work <= enough:
-            if self._inserts and not scanner.inside:
+            if (self._inserts or self._words) and not scanner.inside:
                 out += buffer[begin:at]
-                out += self.take_inserts()
+                out += self._take_due()
                 begin = at
             reach = scanner.inside or self._slice_bytes
             if scanner.walker is not None:
@@ -364,17 +395,21 @@ class Pump:
                 begin = at = at + scanner.cut
             elif scanner.found is not None or not passed:
                 break
-        self._keep(at, total, budget, worked_enough=scanner.work > enough)
+        self._keep(at, total, budget, again=scanner.work > enough)
+        if (self._inserts or self._words) and self.ended is None:
+            out += buffer[begin:at]
+            out += self._take_due()
+            begin = at
         if forward and (out or at > begin):
             self.outlet.send(memoryview(out + buffer[begin:at]) if out else buffer[begin:at])
 
-    def _keep(self, at: int, total: int, budget: Budget | None, *, worked_enough: bool) -> None:
-        """The slices end there: what stands behind comes again, if it may."""
+    def _keep(self, at: int, total: int, budget: Budget | None, *, again: bool) -> None:
+        """The slices end there: what stands behind comes again, if it may, or is a header that is cut."""
         intake, found = self.intake, self.scanner.found
         intake.kept = b""
         if found is not None and found is not Found.OWN_PONG:
             self._stop(found, at, total, budget)
-        elif worked_enough:
+        elif again:
             intake.put_back(at, total, free=budget is None)
         elif at < total:
             intake.kept = bytes(intake.buffer[at:total])
@@ -383,7 +418,7 @@ class Pump:
         """The scanner has stopped there: go on from there another time, when the budget has more, or never."""
         intake, lacks = self.intake, LACKING.get(found)
         intake.kept = b""
-        if found is Found.OWN_PONG:
+        if found is Found.OWN_PONG or found is Found.ASKED:
             intake.put_back(at + self.scanner.cut, total, free=budget is None)
         elif found is Found.ENOUGH:
             intake.put_back(at, total, free=budget is None)
@@ -395,13 +430,25 @@ class Pump:
 
     def _send_inserts(self) -> bool:
         """Send what of ours may stand here; whether the target has taken it all."""
-        if self._inserts and self.ended is None and self.at_frame_boundary:
-            self.outlet.send(memoryview(self.take_inserts()))
+        if (self._inserts or self._words) and self.ended is None and (due := self._take_due()):
+            self.outlet.send(memoryview(due))
         return self.outlet.has_room
+
+    def _take_due(self) -> bytes:
+        """Of what is ours, that which may stand here."""
+        if not self.at_frame_boundary:
+            return b""
+        due = self.take_inserts()
+        if self._words and self.at_message_boundary and (self._words_may_stand is None or self._words_may_stand()):
+            due += self._words
+            self._words = b""
+        return due
 
     def wind_up(self) -> None:
         """What has begun may pass to its end, whatever the budget says; nothing else of ours will."""
         self.take_inserts()
+        self._words = b""
+        self.scanner.is_for_us = None
         self.scanner.lift_ceilings()
 
     def take_inserts(self) -> bytes:

@@ -24,6 +24,7 @@ from trio_ws_gateway.relay.inspecting import InspectingPump
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
+from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame, close_frame
 
 
@@ -57,6 +58,19 @@ class Renewed:
 
 Renew = Callable[[], Awaitable[Renewed]]
 """Raises ``Refused`` where there is no other."""
+
+
+@frozen(kw_only=True)
+class Authorised:
+    """What holds from now on for a client whose newer token is believed."""
+
+    token_ends_at: float
+    budget: Budget | None
+    budget_to_client: Budget | None
+
+
+Authorise = Callable[[str], Awaitable[Authorised]]
+"""Believes a newer token, or raises ``Refused``."""
 
 
 def nobody_cares() -> None:
@@ -108,10 +122,11 @@ class Relay:
     the client is sent on ``budget_to_client``.
     ``from_client``, ``from_upstream``: what was read ahead from each. ``compressed``: permessage-deflate was agreed on.
     ``token_ends_at``: when its token is worth nothing any more, in seconds since 1970; ``too_old_at``: when the session
-    has lived long enough, on Trio's clock.
+    has lived long enough, on Trio's clock. ``authorise``: where a newer token is believed.
     """
 
     __slots__ = (
+        "_authorise",
         "_data_at",
         "_keeper",
         "_likely",
@@ -148,6 +163,7 @@ class Relay:
         compressed: bool = False,
         token_ends_at: float = math.inf,
         too_old_at: float = math.inf,
+        authorise: Authorise | None = None,
     ) -> None:
         self.greeting = greeting
         self._terms = terms
@@ -159,22 +175,25 @@ class Relay:
         self._data_at = 0.0
         self._token_ends_at = token_ends_at
         self._too_old_at = too_old_at
+        self._authorise = authorise
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
         self.fault: Exception | None = None
         to_upstream, to_client = greeting.walkers()
-        inspector = greeting.inspector() if budget is not None and budget.counts_packets else None
-        self._welcomes = to_client
+        inspect_to_upstream, inspect_to_client = greeting.inspectors(
+            counted=budget is not None and budget.counts_packets
+        )
+        self._welcomes = inspect_to_client or to_client
 
         def pump(
             source: socket.socket,
             target: socket.socket,
-            walker: Walker | Inspector | None,
+            walker: Walker | None,
             budget: Budget | None,
             ahead: bytes,
-            opening: bytes = b"",
-            inspector: Inspector | None = None,
+            opening: bytes,
+            inspector: Inspector | None,
         ) -> Pump:
             scanner = FrameScanner(
                 masked=source is client,
@@ -182,7 +201,7 @@ class Relay:
                 max_fragments=terms.max_fragments,
                 compressed=compressed,
                 binary=inspector is not None,
-                walker=walker,
+                walker=inspector or walker,
                 on_control=None if inspector is None else inspector.on_control,
             )
             kind = Pump if inspector is None else partial(InspectingPump, inspector)
@@ -198,13 +217,17 @@ class Relay:
                 driven=terms.reactor is not None,
             )
 
-        follower = inspector or to_upstream
-        self.to_upstream = pump(client, upstream, follower, budget, from_client, opening, inspector)
-        self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream)
+        self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening, inspect_to_upstream)
+        self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream, b"", inspect_to_client)
+        self.to_upstream.answer = self._answer
+        if greeting.overhears:
+            self.to_upstream.scanner.is_for_us = self._overhear
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
-        self.client = Side("client", self.to_upstream, self.to_client, to_client, masked=False)
-        self.upstream = Side("upstream", self.to_client, self.to_upstream, follower, masked=True)
+        self.client = Side("client", self.to_upstream, self.to_client, self._welcomes, masked=False)
+        self.upstream = Side(
+            "upstream", self.to_client, self.to_upstream, inspect_to_upstream or to_upstream, masked=True
+        )
 
     @property
     def welcomed(self) -> bool:
@@ -340,6 +363,31 @@ class Relay:
                 self._likely = Cause.CLIENT_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
 
+    def _overhear(self, text: bytes) -> bool:
+        """Whether a message of the client's is for the gateway itself."""
+        self.to_upstream.asked = self.greeting.asked_in(text)
+        return self.to_upstream.asked is not None
+
+    async def _answer(self, asked: Asked) -> None:
+        """See to what the client asks of the gateway; it is not read on meanwhile."""
+        if asked.token is not None and self._authorise is not None:
+            try:
+                authorised = await self._authorise(asked.token)
+            except Refused as refused:
+                self.end(refused.cause, f"renewal: {refused.detail}")
+                await trio.lowlevel.checkpoint()  # cancelled here, so that nothing more of the client's passes
+                return
+            self._token_ends_at = authorised.token_ends_at
+            self.to_upstream.draw_on(authorised.budget)
+            self.to_client.draw_on(authorised.budget_to_client)
+            self._look_by(trio.current_time())
+        if asked.reply:
+            self.to_client.say(farewell.message(asked.reply, masked=False), self._hears_words)
+
+    def _hears_words(self) -> bool:
+        """The client may be told something in its protocol's words now."""
+        return self.client.at_packet_boundary() and (self._welcomes is None or self._welcomes.welcomed)
+
     def _leave_it_to(self, other: Pump, seconds: float) -> None:
         """This direction is over; the other has so long to end too, and then both are cut."""
         self._scope.deadline = trio.current_time() + seconds
@@ -395,7 +443,10 @@ class Relay:
 
     def _look_soon(self) -> None:
         """A side takes no more: it is to be looked at when it has done so for too long."""
-        self._nap.deadline = min(self._nap.deadline, trio.current_time() + self._terms.write_timeout_seconds)
+        self._look_by(trio.current_time() + self._terms.write_timeout_seconds)
+
+    def _look_by(self, moment: float) -> None:
+        self._nap.deadline = min(self._nap.deadline, moment)
 
     def _keeper_is_cancelled(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         self._keeper = None  # a task that is cancelled and rescheduled as well stops the whole program

@@ -36,7 +36,9 @@ BETWEEN_BINARY = _meanings(_CONTROLS | {0x82: WHOLE, 0x02: BEGINS})
 BETWEEN_COMPRESSED = _meanings(_BETWEEN | {0xC1: WHOLE, 0xC2: WHOLE, 0x41: BEGINS, 0x42: BEGINS})  # RFC 7692 6
 INSIDE_MESSAGE = _meanings(_CONTROLS | {0x00: CONTINUES, 0x80: ENDS})
 
+WHOLE_TEXT = 0x81
 LONGEST_CONTROL = 125
+LONGEST_ASKING = 16 * 1024  # no token is longer
 RUN_LEAST, RUN_MOST = 4, 64  # frames in a row that look alike: from how many on it pays to look, and how far
 # Headers that one scan looks at, at the most, and how many of them a control frame, or a look for a run, counts as: so
 # that no mixture of frames takes longer than some 0.3 ms.
@@ -74,7 +76,8 @@ class Found(Enum):
     ENOUGH = "there is more, and that was enough for once: whole frames may follow here"
     TOO_MANY_MESSAGES = "a message begins here for which the ceiling leaves no room"
     TOO_MANY_EXTRAS = "a frame that begins none is here, for which the ceiling leaves no room"
-    TOO_MANY_PACKETS = "the walker lets no further packet begin here"
+    REFUSED = "the walker lets nothing pass from here on"
+    ASKED = "a text message for the gateway itself is here; it is to be cut out"
 
 
 class PayloadWalker(Protocol):
@@ -82,10 +85,6 @@ class PayloadWalker(Protocol):
 
     packets: int
     """How many have begun: that is how much work they were."""
-
-    @property
-    def fault(self) -> str:
-        """What is wrong with what it was fed, in words, where that must not pass; else empty."""
 
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         """``view[start:end]`` is payload of one frame, ``offset`` bytes into it, masked with ``mask``.
@@ -103,6 +102,8 @@ class FrameScanner:
     ``compressed``: permessage-deflate was agreed on, so RSV1 may mark a message's first frame.
     ``walker``: is fed every payload of data frames, and may say where to stop in the midst of one.
     ``on_control``: is given every control frame that passes. ``binary``: there must be no text.
+    ``is_for_us``, which may be set between scans: is asked of every text message in one frame of up to
+    ``LONGEST_ASKING`` bytes, unmasked; those pass only when they are whole.
 
     ``message_ceiling`` and ``extra_ceiling`` may be set between scans: no message is begun beyond
     that number, and no frame passes that begins none (control frames, further fragments).
@@ -130,6 +131,7 @@ class FrameScanner:
         "extras",
         "found",
         "inside",
+        "is_for_us",
         "message_ceiling",
         "messages",
         "own_ping",
@@ -168,7 +170,8 @@ class FrameScanner:
         self.lift_ceilings()
         self.found: Found | None = None
         self.detail = ""
-        self.cut = 0  # after OWN_PONG: how many bytes to leave out
+        self.cut = 0  # after OWN_PONG and ASKED: how many bytes to leave out
+        self.is_for_us: Callable[[bytes], bool] | None = None
         self.own_ping: bytes | None = None  # payload of the pings that the gateway sends to this side
         self.peer: FrameScanner | None = None  # of the other direction
         self.pings = 0  # that passed
@@ -211,9 +214,11 @@ class FrameScanner:
             self._offset += end - refused
             if refused:
                 self.inside = at - end + refused
-                self._stop_in_payload()
+                self._stop(Found.REFUSED, "")
                 return end - refused
         masked, meanings, limit, walker = self._masked, self._meanings, self._limit, self.walker
+        is_for_us = self.is_for_us
+        unread = walker is None and is_for_us is None
         messages, message_ceiling = self.messages, self.message_ceiling
         before = -1  # length of the latest message in one frame
         turns = repeat(None, HEADERS)
@@ -248,8 +253,17 @@ class FrameScanner:
                 if messages >= message_ceiling:
                     self._stop(Found.TOO_MANY_MESSAGES, "messages")
                     break
+                if is_for_us is not None and length <= LONGEST_ASKING and view[at] == WHOLE_TEXT:
+                    if payload + length > size:
+                        break
+                    text = bytes(view[payload : payload + length])
+                    if is_for_us(masked_with(text, bytes(view[payload - 4 : payload])) if masked else text):
+                        messages += 1
+                        self.cut = payload + length - at
+                        self._stop(Found.ASKED, "")
+                        break
                 messages += 1
-                if length == before and walker is None and at + RUN_LEAST * (payload - at + length) < size:
+                if length == before and unread and at + RUN_LEAST * (payload - at + length) < size:
                     alike = repeated(view, at, size, payload - at + length)
                     alike = min(alike, message_ceiling - messages)
                     messages += alike
@@ -307,7 +321,7 @@ class FrameScanner:
                 if refused:
                     self.messages = messages
                     self.inside = at - end + refused
-                    self._stop_in_payload()
+                    self._stop(Found.REFUSED, "")
                     return end - refused
         else:
             if at < size:
@@ -318,10 +332,6 @@ class FrameScanner:
             return size
         self.inside = 0
         return at
-
-    def _stop_in_payload(self) -> None:
-        fault = "" if self.walker is None else self.walker.fault
-        self._stop(Found.ILLEGAL if fault else Found.TOO_MANY_PACKETS, fault or "packets")
 
     def _stop(self, found: Found, detail: str) -> Found:
         self.found = found

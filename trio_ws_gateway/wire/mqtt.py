@@ -9,7 +9,7 @@ Knows no WebSocket, no token and no cause.
 
 from typing import Final
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from trio_ws_gateway.wire.mqtt_fields import (
     EmptyClientId,
@@ -63,6 +63,8 @@ WILL_RETAIN: Final = 0x20
 PASSWORD: Final = 0x40
 USER_NAME: Final = 0x80
 
+AUTH_PROPERTIES: Final = frozenset({Property.AUTHENTICATION_METHOD, Property.AUTHENTICATION_DATA})
+
 
 @frozen(kw_only=True)
 class Will:
@@ -114,6 +116,22 @@ class Connect:
     def protocol(self) -> str:
         """The protocol name: ``MQIsdp`` or ``MQTT``."""
         return "MQIsdp" if self.level == 3 else "MQTT"
+
+    @property
+    def auth_method(self) -> str | None:
+        """The authentication method that it names (MQTT 5.0 3.1.2.11.9)."""
+        value = dict(self.properties).get(Property.AUTHENTICATION_METHOD)
+        return value if isinstance(value, str) else None
+
+    @property
+    def auth_data(self) -> bytes | None:
+        value = dict(self.properties).get(Property.AUTHENTICATION_DATA)
+        return value if isinstance(value, bytes) else None
+
+    def without_auth(self) -> "Connect":
+        """The same, naming no authentication method."""
+        kept = tuple(each for each in self.properties if each[0] not in AUTH_PROPERTIES)
+        return evolve(self, properties=kept)
 
     def to_bytes(self) -> bytes:
         """The canonical packet. Raises ``MalformedConnect`` for a field that is too long or no legal string."""

@@ -1,4 +1,4 @@
-"""The properties that a CONNECT and its will may carry (MQTT 5.0 3.1.2.11, 3.1.3.2).
+"""The properties that a CONNECT, its will, an AUTH and a client's PUBLISH may carry (MQTT 5.0 2.2.2.2).
 
 They are pairs in the order in which they came, so that what was parsed is built again byte for byte.
 Reading checks types; ``check_properties`` checks what is permitted, in parsed and in new ones alike.
@@ -25,8 +25,10 @@ class Property(IntEnum):
     REQUEST_PROBLEM_INFORMATION = 0x17
     WILL_DELAY_INTERVAL = 0x18
     REQUEST_RESPONSE_INFORMATION = 0x19
+    REASON_STRING = 0x1F
     RECEIVE_MAXIMUM = 0x21
     TOPIC_ALIAS_MAXIMUM = 0x22
+    TOPIC_ALIAS = 0x23
     USER_PROPERTY = 0x26
     MAXIMUM_PACKET_SIZE = 0x27
 
@@ -58,8 +60,10 @@ KINDS: Final = {
     Property.REQUEST_PROBLEM_INFORMATION: Kind.BYTE,
     Property.WILL_DELAY_INTERVAL: Kind.FOUR_BYTES,
     Property.REQUEST_RESPONSE_INFORMATION: Kind.BYTE,
+    Property.REASON_STRING: Kind.STRING,
     Property.RECEIVE_MAXIMUM: Kind.TWO_BYTES,
     Property.TOPIC_ALIAS_MAXIMUM: Kind.TWO_BYTES,
+    Property.TOPIC_ALIAS: Kind.TWO_BYTES,
     Property.USER_PROPERTY: Kind.PAIR,
     Property.MAXIMUM_PACKET_SIZE: Kind.FOUR_BYTES,
 }
@@ -75,8 +79,19 @@ IN_WILL: Final = frozenset(
         Property.USER_PROPERTY,
     }
 )
-IN_CONNECT: Final = frozenset(Property) - IN_WILL | {Property.USER_PROPERTY}
-NOT_ZERO: Final = frozenset({Property.RECEIVE_MAXIMUM, Property.MAXIMUM_PACKET_SIZE})
+IN_AUTH: Final = frozenset(
+    {
+        Property.AUTHENTICATION_METHOD,
+        Property.AUTHENTICATION_DATA,
+        Property.REASON_STRING,
+        Property.USER_PROPERTY,
+    }
+)
+IN_PUBLISH: Final = IN_WILL - {Property.WILL_DELAY_INTERVAL} | {Property.TOPIC_ALIAS}
+IN_CONNECT: Final = frozenset(Property) - IN_WILL - {Property.REASON_STRING, Property.TOPIC_ALIAS} | {
+    Property.USER_PROPERTY
+}
+NOT_ZERO: Final = frozenset({Property.RECEIVE_MAXIMUM, Property.MAXIMUM_PACKET_SIZE, Property.TOPIC_ALIAS})
 
 Value = int | str | bytes | tuple[str, str]
 Properties = tuple[tuple[Property, Value], ...]

@@ -33,11 +33,6 @@ class PacketWalker:
         """No packet is half passed."""
         return not self._body and self._shift < 0 and not self.lost
 
-    @property
-    def fault(self) -> str:
-        """Whatever comes may pass."""
-        return ""
-
     def feed(self, view: memoryview, start: int, end: int, mask: bytes | None, offset: int) -> int:
         """``view[start:end]`` passes: a piece of a frame's payload that begins ``offset`` bytes into that payload.
 
