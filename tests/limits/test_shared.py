@@ -12,7 +12,10 @@ from structlog.testing import capture_logs
 from tests.servers.redis import Redis
 from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.config.redis_url import RedisUrl
-from trio_ws_gateway.limits.rates import Rate
+from trio_ws_gateway.limits import leases
+from trio_ws_gateway.limits.budgets import Kind
+from trio_ws_gateway.limits.purses import Common, budget
+from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBucket, SharedBuckets
 from trio_ws_gateway.redis_link import RedisLink
@@ -208,3 +211,22 @@ async def test_two_sessions_that_wait(redis: Redis, patient: None) -> None:
             nursery.start_soon(session)
             nursery.start_soon(session)
         assert sorted(got) == [False, False, True, True]
+
+
+async def test_packets(redis: Redis, patient: None) -> None:
+    """Packets are limited over all gateways too: together they grant the burst, and then refuse."""
+    rates = Rates(packets=Rate(0.001, 24))
+    spender = Spender(ROBOT, Direction.FROM_CLIENT, rates)
+    async with fleet(redis, 2) as members:
+        budgets = [budget(Common.of(Rates()), spender, trio.current_time(), make=member.purse) for member in members]
+        granted, refused = 0, 0
+        while refused < len(budgets):
+            refused = 0
+            for each in budgets:
+                granted += (count := each.packets_to_grant(trio.current_time()))
+                each.pay_for_packets(count)
+                purse = each.empty_purse(Kind.PACKETS, trio.current_time())
+                assert purse is not None
+                assert purse.wait is not None
+                refused += not await purse.wait()
+        assert granted == 24
