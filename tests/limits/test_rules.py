@@ -102,6 +102,7 @@ def allowed(text: str, of: Client = NOBODY) -> Allowance:
         ("rate: 5", Allowance({RateLimit.MESSAGES: Rate(5, 15, pauses=True), RateLimit.BYTES: Rate(7, 8)}, 100)),
         ("bytes: 1000", Allowance({RateLimit.MESSAGES: DEFAULT, RateLimit.BYTES: Rate(1000, 3000)}, 100)),
         ("bytes: unlimited", Allowance({RateLimit.MESSAGES: DEFAULT}, 100)),
+        ("packets: 6", Allowance({**DEFAULTS.rates, RateLimit.PACKETS: Rate(6, 18)}, 100)),
         (
             "to_client: {rate: 2, burst: 9}",
             Allowance({**DEFAULTS.rates, RateLimit.TO_CLIENT: Rate(2, 9, pauses=True)}, 100),

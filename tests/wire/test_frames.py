@@ -8,6 +8,7 @@ from trio_ws_gateway.wire.frames import (
     BINARY,
     CLOSE,
     CONTINUATION,
+    LONGEST_ASKING,
     PING,
     PONG,
     TEXT,
@@ -311,6 +312,48 @@ class TestWalker:
         wire = build_frame(BINARY, b"12345", masked=True)
         assert scanner.scan(memoryview(wire), len(wire)) == len(wire) - 2
         assert (scanner.found, scanner.inside) == (Found.REFUSED, 2)
+
+
+class TestAsking:
+    @given(st.lists(st.sampled_from([b"", b"ask", b"?", b"x" * 200, b"ask" * 50]), max_size=8), st.data())
+    def test_is_cut_out(self, texts: list[bytes], data: st.DataObject) -> None:
+        """Of text messages in any reads those for us are cut out, and no other; what is not whole waits."""
+        frames = [build_frame(TEXT, text, masked=True) for text in texts]
+        wire = b"".join(frames)
+        asked: list[bytes] = []
+
+        def is_for_us(text: bytes) -> bool:
+            if text.startswith(b"ask"):
+                asked.append(text)
+            return text.startswith(b"ask")
+
+        scanner = FrameScanner(masked=True)
+        scanner.is_for_us = is_for_us
+        passed, rest = b"", b""
+        cuts = sorted(data.draw(st.lists(st.integers(0, len(wire)), max_size=8)))
+        for start, end in zip([0, *cuts], [*cuts, len(wire)], strict=True):
+            rest += wire[start:end]
+            while True:
+                size = scanner.scan(memoryview(rest), len(rest))
+                passed += rest[:size]
+                rest = rest[size:]
+                if scanner.found is not Found.ASKED:
+                    break
+                rest = rest[scanner.cut :]
+        ours = [text for text in texts if text.startswith(b"ask")]
+        assert (asked, rest) == (ours, b"")
+        assert passed == b"".join(frame for frame, text in zip(frames, texts, strict=True) if text not in ours)
+        assert scanner.messages == len(texts)
+
+    @pytest.mark.parametrize(("opcode", "fin"), [(BINARY, True), (TEXT, False)])
+    def test_what_is_not_asked(self, opcode: int, fin: bool) -> None:
+        """Binary messages, fragments and long texts pass as they come, unread."""
+        for payload, first, last in ((b"ask", opcode, fin), (b"x" * (LONGEST_ASKING + 1), TEXT, True)):
+            wire = build_frame(first, payload, fin=last, masked=True)
+            scanner = FrameScanner(masked=True)
+            scanner.is_for_us = lambda _: True
+            assert scanner.scan(memoryview(wire), len(wire) - 1) == len(wire) - 1
+            assert scanner.found is None
 
 
 def test_binary_alone() -> None:

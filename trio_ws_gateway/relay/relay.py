@@ -175,7 +175,7 @@ class Relay:
         self._data_at = 0.0
         self._token_ends_at = token_ends_at
         self._too_old_at = too_old_at
-        self._authorise = authorise
+        self._authorise: Authorise | None = None
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
@@ -219,9 +219,10 @@ class Relay:
 
         self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening, inspect_to_upstream)
         self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream, b"", inspect_to_client)
-        self.to_upstream.answer = self._answer
         if greeting.overhears:
             self.to_upstream.scanner.is_for_us = self._overhear
+        if greeting.overhears or inspect_to_upstream is not None:  # an idle session that cannot renew has none of it
+            self.to_upstream.answer, self._authorise = self._answer, authorise
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
         self.client = Side("client", self.to_upstream, self.to_client, self._welcomes, masked=False)
