@@ -269,6 +269,38 @@ async def test_what_follows_waits_for_the_answer(behind: bool) -> None:
     assert ends.relay.cause is Cause.CLIENT_LOST
 
 
+@pytest.mark.parametrize("together", [False, True])
+async def test_frames_of_the_broker_pass_as_they_came(together: bool) -> None:
+    """Behind its CONNACK, once a message has ended, what the broker says passes byte for byte; words of ours wait for
+    the end of its packets all the same."""
+    office = Office()
+    office.done.set()
+    async with relaying(greeting=mqtt(5, method=True), authorise=office.authorise) as ends:
+        half = publish(bytes(100))[:50]
+        welcome = build_frame(BINARY, CONNACK_5 + half * together, masked=False, fin=not together)
+        rest = build_frame(CONTINUATION, publish(bytes(100))[50:], masked=False) if together else b""
+        await ends.upstream.send(welcome)
+        named = b"\x20\x09\x00\x00\x06\x15\x00\x03JWT"
+        assert await packets(ends.client, len(named)) == named
+        await ends.upstream.send(rest)
+        if together:
+            assert await packets(ends.client, len(publish(bytes(100)))) == publish(bytes(100))
+        wire = build_frame(BINARY, half[:1], masked=False, fin=False) + build_frame(PING, b"?", masked=False)
+        wire += build_frame(CONTINUATION, half[1:], masked=False)
+        await ends.upstream.send(wire)
+        assert await ends.client.read(len(wire)) == wire
+        await ends.client.say(BINARY, RE_AUTH + PINGREQ)
+        assert await packets(ends.upstream, 2) == PINGREQ
+        wire = build_frame(BINARY, publish(bytes(100))[50:], masked=False)
+        await ends.upstream.send(wire)
+        assert await ends.client.read(len(wire)) == wire
+        assert await ends.client.hear() == (BINARY, True, AUTHENTICATED)
+        wire = b"".join(build_frame(BINARY, publish(b"m"), masked=False) for _ in range(3000))
+        await ends.upstream.send(wire)
+        assert await ends.client.read(len(wire)) == wire
+        ends.client.end_stream()
+
+
 async def test_nothing_passes_behind_a_refusal() -> None:
     """A token that is refused ends the session; of what came behind it nothing passes."""
     office = Office(Refused(Cause.INVALID_TOKEN, "expired"))

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from trio_ws_gateway.wire.frames import BINARY, PING, Found, FrameScanner, build_frame, parse_frame
 from trio_ws_gateway.wire.mqtt_fields import variable
-from trio_ws_gateway.wire.mqtt_reframing import WHOLE_MAX_BYTES, Reframer
+from trio_ws_gateway.wire.mqtt_reframing import MESSAGE_BYTES, WHOLE_MAX_BYTES, Reframer
 
 PINGREQ = b"\xc0\x00"
 WHATEVER = 1 << 30
@@ -119,6 +119,16 @@ def test_a_long_packet_leaves_as_it_comes() -> None:
         way.read(build_frame(BINARY, stream[at : at + 5000], masked=True))
         assert way.heard == stream[: at + 5000]
     assert way.messages == [PINGREQ, long, PINGREQ]
+
+
+def test_messages_stay_short() -> None:
+    """However many packets come at once, a message of them is hardly longer than what a receiver surely takes."""
+    way = Way()
+    stream = packet(3, 98) * 1000
+    way.read(frames_of(stream, list(range(1000, len(stream), 1000))))
+    assert b"".join(way.messages) == stream
+    assert max(map(len, way.messages)) <= MESSAGE_BYTES + 1000
+    assert len(way.messages) < 20
 
 
 @given(st.lists(packets.filter(lambda each: len(each) < 200), min_size=1, max_size=8), st.integers(1, 60), st.data())

@@ -90,6 +90,13 @@ class Inspector(Protocol):
         """No packet is half passed."""
 
     @property
+    def has_finished(self) -> bool:
+        """It has nothing more to look at, and holds nothing: frames may pass as they come, where a message begins."""
+
+    def step_aside(self) -> None:
+        """They do, from here on; it still knows where packets end."""
+
+    @property
     def held_bytes(self) -> int:
         """Of a packet that waits for its end."""
 

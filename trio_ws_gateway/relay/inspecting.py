@@ -1,7 +1,8 @@
 """The pump of a direction whose packets are looked at: not bytes pass but packets, in frames of ours.
 
-All else is as in any pump: reads, backpressure, the budget, what ends it. What it has sent
-always ends where a frame of ours ends, so there is room for a ping or a Close at any time.
+All else is as in any pump: reads, backpressure, the budget, what ends it. What it has sent always ends where a frame
+of ours ends, so there is room for a ping or a Close at any time. Once nothing more has to be looked at it is a pump
+like any other, and bytes pass.
 """
 
 import socket
@@ -18,7 +19,7 @@ FREE_PACKETS = 1  # the greeting
 class InspectingPump(Pump):
     """``inspector``: is fed by the scanner, and says what leaves in place of what came."""
 
-    __slots__ = ("_inspector", "_packet_budget")
+    __slots__ = ("_inspector", "_looks", "_packet_budget")
 
     def __init__(
         self,
@@ -47,15 +48,16 @@ class InspectingPump(Pump):
         )
         self._slice_bytes = 0  # whatever there is, is passed on in slices
         self._inspector = inspector
+        self._looks = True
         self._packet_budget = budget if budget is not None and budget.counts_packets else None
 
     @property
     def at_frame_boundary(self) -> bool:
-        return True
+        return self._looks or super().at_frame_boundary
 
     @property
     def at_message_boundary(self) -> bool:
-        return self._inspector.at_boundary
+        return self._inspector.at_boundary if self._looks else super().at_message_boundary
 
     @property
     def bytes_held(self) -> int:
@@ -73,6 +75,12 @@ class InspectingPump(Pump):
 
     def _pass_on_in_slices(self, total: int, budget: Budget | None, *, forward: bool) -> None:
         scanner, inspector, mine = self.scanner, self._inspector, self._packet_budget
+        if self._looks and inspector.has_finished and super().at_message_boundary:
+            self._looks, self._slice_bytes = False, WALKED_SLICE_BYTES
+            inspector.step_aside()
+        if not self._looks:
+            super()._pass_on_in_slices(total, budget, forward=forward)
+            return
         buffer, enough = self.intake.buffer, scanner.work + MUCH_WORK
         before = max(inspector.packets, FREE_PACKETS)
         if mine is not None:

@@ -3,8 +3,8 @@
 What came in any frames is one stream of packets. Whole packets leave together in one message; a packet that is longer
 than ``WHOLE_MAX_BYTES`` leaves in fragments as it comes, and a shorter one is held until it is whole. So nothing more
 than that is ever held, and what has left always ends where a frame of ours ends. No packet begins beyond ``ceiling``.
-Control frames keep their place among the packets. Knows no socket and no budget, and not what packets mean: that is a
-``Watch``'s.
+Messages of whole packets stay short, as some receivers take no long ones. Control frames keep their place among the
+packets. Knows no socket and no budget, and not what packets mean: that is a ``Watch``'s.
 """
 
 from typing import Final, Protocol
@@ -13,7 +13,9 @@ from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import BINARY, CONTINUATION, NO_LIMIT, build_frame, masked_with
 from trio_ws_gateway.wire.mqtt_fields import MqttError, read_variable
 from trio_ws_gateway.wire.mqtt_packets import CONNACK
+from trio_ws_gateway.wire.mqtt_stream import PacketWalker
 
+MESSAGE_BYTES: Final = 8 * 1024  # of whole packets: with so many there is a message, and what comes is the next one's
 WHOLE_MAX_BYTES: Final = 20 * 1024  # a token has 16 KiB at the most, and what carries it may name a topic
 
 
@@ -46,6 +48,7 @@ class Reframer:
         "_batch",
         "_body",
         "_continues",
+        "_follower",
         "_frames",
         "_held",
         "_masked",
@@ -74,11 +77,21 @@ class Reframer:
         self._body = 0  # where its fixed header ends
         self._missing = 0  # bytes of the packet that has begun; 0 while its length is not known either
         self._streams = False  # it leaves in fragments
+        self._follower: PacketWalker | None = None  # once frames pass as they come
 
     @property
     def at_boundary(self) -> bool:
         """What has left ends where a packet ends."""
-        return not self._streams
+        return self._follower.at_boundary if self._follower is not None else not self._streams
+
+    @property
+    def has_finished(self) -> bool:
+        """The CONNACK that was waited for has left, and nothing is held: frames may pass as they come."""
+        return self.welcomed and not (self._held or self._streams or self._batch)
+
+    def step_aside(self) -> None:
+        """From here on frames pass as they come; packets are only followed."""
+        self._follower = PacketWalker()
 
     @property
     def held_bytes(self) -> int:
@@ -93,6 +106,8 @@ class Reframer:
 
     def on_control(self, frame: memoryview) -> None:
         """A control frame passes, as it came."""
+        if self._follower is not None:
+            return
         if self._batch:
             self._end_frame()
         self._frames += frame
@@ -103,6 +118,10 @@ class Reframer:
         How many bytes at its end do not pass: those of packets beyond the ceiling, and behind what was asked, or a
         fault.
         """
+        if self._follower is not None:
+            return self._follow(self._follower, view, start, end, mask, offset)
+        if len(self._batch) >= MESSAGE_BYTES and not self._streams:
+            self._end_frame()
         if mask is None:
             data = bytes(view[start:end])
         else:
@@ -133,6 +152,14 @@ class Reframer:
             at = packet_end
         self._batch += data[begin:at]
         return size - at
+
+    def _follow(
+        self, follower: PacketWalker, view: memoryview, start: int, end: int, mask: bytes | None, offset: int
+    ) -> int:
+        before = follower.packets
+        follower.feed(view, start, end, mask, offset)
+        self.packets += follower.packets - before
+        return 0
 
     def _length(self, data: bytes | bytearray, at: int) -> tuple[int, int] | None:
         """Where the fixed header of the packet at ``at`` ends, and the packet; ``NO_LIMIT`` while its length is cut,
