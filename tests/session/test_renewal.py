@@ -197,6 +197,7 @@ async def test_a_bad_token_by_auth(which: str) -> None:
         assert (await broker.hear_close())[0] == 1001
         leave(client, broker)
         assert (await home.last_line("session ended"))["detail"].startswith("renewal: ")
+        assert token == "" or token not in home.output
         assert (await home.samples())["ws_token_renewals_total"] == 0
 
 
