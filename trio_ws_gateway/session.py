@@ -284,7 +284,7 @@ class Session:
         """A raw client whose credential came early: its 101 will say what its upstream has agreed to."""
         greeting = self._ledger.greeting = RawGreeting(renewal_type=self._settings.renewal_type)
         # A new connection would not know what an old one's messages were compressed against; nor would we.
-        unread = not (self._settings.raw_reconnect or greeting.overhears)
+        unread = not self._settings.raw_reconnect and greeting.overhears is None
         compresses = self._settings.ws_compression == "pass" and unread
         extensions = permessage_deflate_offer(upgrade.extensions) if compresses else None
         offer = Offer(subprotocols=upgrade.subprotocols, extensions=extensions)

@@ -107,3 +107,39 @@ def test_raw_has_no_words_of_its_own() -> None:
     assert greeting.walkers() == (None, None)
     assert greeting.leave(Cause.DRAINING) == greeting.farewell(Cause.DRAINING, welcomed=False) == b""
     assert JWT not in repr(greeting)
+
+
+@pytest.mark.parametrize(
+    ("said", "token"),
+    [
+        (f'{{"type": "renew", "token": "{JWT}"}}', JWT),
+        (f' {{"token": "{JWT}", "id": 7, "type": "renew"}} ', JWT),
+        ('{"type": "renew"}', ""),
+        ('{"type": "renew", "token": 7}', ""),
+        ('{"type": "renew", "token": "\\ud800"}', "\\ud800"),
+        ('{"type": "renewed", "token": "x"}', None),
+        ('{"of": {"type": "renew", "token": "x"}}', None),
+        ('{"type": "renew", "type": "renew", "token": "x"}', None),
+        ('{"type": "renew", "token": NaN}', None),
+        ('{"type": "ren\\u0065w", "token": "x"}', None),
+        ('["renew"]', None),
+        ('"renew"' + "[" * 9000, None),
+        ('{"renew"', None),
+    ],
+)
+def test_renewals(said: str, token: str | None) -> None:
+    """A JSON object of the type that is set is a renewal, with whatever stands for its token; all else is data."""
+    find = RawGreeting(renewal_type="renew").overhears
+    assert find is not None
+    asked = find(said.encode())
+    assert (None if asked is None else asked.token) == token
+    assert asked is None or asked.reply == '{"type": "renew", "renewed": true}'
+    assert JWT not in repr(asked)
+
+
+def test_renewals_that_are_no_text() -> None:
+    """What is no UTF-8 is data; and where no type is set nothing is looked into."""
+    find = RawGreeting(renewal_type="renew").overhears
+    assert find is not None
+    assert find(b'{"type": "renew", "token": "\xff"}') is None
+    assert RawGreeting().overhears is None

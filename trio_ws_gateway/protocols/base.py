@@ -5,6 +5,7 @@ line in ``registry``. Adapters are pure: they get what the client said as bytes 
 they raise ``Refused`` and nothing else. They never see a frame, a socket or a clock.
 """
 
+from collections.abc import Callable
 from enum import Enum
 from typing import Protocol
 
@@ -155,12 +156,9 @@ class Greeting(Protocol):
         """New ones for what goes to the upstream and to the client, in place of walkers and only where somebody has to
         look at packets: they cost more. ``counted``: there is a limit on the client's."""
 
-    def asked_in(self, text: bytes) -> Asked | None:
-        """What a short text message of the client's asks of the gateway itself, if it does."""
-
     @property
-    def overhears(self) -> bool:
-        """Whether ``asked_in`` may ever find something."""
+    def overhears(self) -> Callable[[bytes], Asked | None] | None:
+        """Says what a short text message of the client's asks of the gateway itself; ``None`` where none ever does."""
 
     def authorise_anew(self, told: Identity, now: Identity) -> None:
         """The client has a newer token. Raises ``Refused(FORBIDDEN)`` where it does not allow what goes on.

@@ -140,10 +140,7 @@ class MqttGreeting:
         return to_upstream, to_client
 
     @property
-    def overhears(self) -> bool:
-        return False
-
-    def asked_in(self, text: bytes) -> None:
+    def overhears(self) -> None:
         return None
 
     def authorise_anew(self, told: Identity, now: Identity) -> None:

@@ -5,6 +5,8 @@ consumed. Has no words of its own to say hello or goodbye.
 """
 
 import json
+from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from attrs import evolve, field, frozen
@@ -65,19 +67,8 @@ class RawGreeting:
         return None, None
 
     @property
-    def overhears(self) -> bool:
-        return self.renewal_type is not None
-
-    def asked_in(self, text: bytes) -> Asked | None:
-        """A JSON object whose ``type`` is that of a renewal; its ``token`` is the newer one."""
-        if self.renewal_type is None or json.dumps(self.renewal_type).encode() not in text:
-            return None
-        said = _json_object(text)
-        if said is None or said.get("type") != self.renewal_type:
-            return None
-        token = said.get("token")
-        reply = json.dumps({"type": self.renewal_type, "renewed": True})
-        return Asked(token=_ascii(token) if isinstance(token, str) else "", reply=reply)
+    def overhears(self) -> Callable[[bytes], Asked | None] | None:
+        return None if self.renewal_type is None else partial(renewal_in, self.renewal_type)
 
     def authorise_anew(self, told: Identity, now: Identity) -> None:
         """The upstream was told of roles when it was dialled, and cannot be told that one is gone."""
@@ -104,6 +95,18 @@ class RawAdapter:
         if not opening.complete:
             return Verdict.MORE
         return RawGreeting(credential_in(opening.payload), renewal_type=self._renewal_type)
+
+
+def renewal_in(renewal_type: str, message: bytes) -> Asked | None:
+    """A JSON object of that ``type`` asks for a renewal; its ``token`` is the newer one."""
+    if json.dumps(renewal_type).encode() not in message:
+        return None
+    said = _json_object(message)
+    if said is None or said.get("type") != renewal_type:
+        return None
+    token = said.get("token")
+    reply = json.dumps({"type": renewal_type, "renewed": True})
+    return Asked(token=_ascii(token) if isinstance(token, str) else "", reply=reply)
 
 
 def credential_in(message: bytes) -> str | None:

@@ -219,9 +219,9 @@ class Relay:
 
         self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening, inspect_to_upstream)
         self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream, b"", inspect_to_client)
-        if greeting.overhears:
-            self.to_upstream.scanner.is_for_us = self._overhear
-        if greeting.overhears or inspect_to_upstream is not None:  # an idle session that cannot renew has none of it
+        if (find := greeting.overhears) is not None:
+            self.to_upstream.scanner.is_for_us = partial(self._overhear, find)
+        if find is not None or inspect_to_upstream is not None:  # a session that cannot renew has none of it
             self.to_upstream.answer, self._authorise = self._answer, authorise
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
@@ -364,9 +364,9 @@ class Relay:
                 self._likely = Cause.CLIENT_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
 
-    def _overhear(self, text: bytes) -> bool:
+    def _overhear(self, find: Callable[[bytes], Asked | None], text: bytes) -> bool:
         """Whether a message of the client's is for the gateway itself."""
-        self.to_upstream.asked = self.greeting.asked_in(text)
+        self.to_upstream.asked = find(text)
         return self.to_upstream.asked is not None
 
     async def _answer(self, asked: Asked) -> None:
