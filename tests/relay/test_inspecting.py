@@ -317,6 +317,23 @@ async def test_nothing_passes_behind_a_refusal() -> None:
     assert (ends.relay.cause, ends.relay.detail) == (Cause.INVALID_TOKEN, "renewal: expired")
 
 
+async def test_answers_that_find_no_place() -> None:
+    """A client that asks on and on while no answer can be said, because the broker has not ended a packet, is cut."""
+    office = Office()
+    office.done.set()
+    async with relaying(greeting=mqtt(5, method=True), authorise=office.authorise) as ends:
+        await ends.upstream.say(BINARY, CONNACK_5)
+        await ends.client.hear()
+        await ends.upstream.say(BINARY, publish(bytes(100))[:50])
+        await packets(ends.client, 50)
+        await ends.client.say(BINARY, RE_AUTH * 2000)
+        assert (await ends.client.hear_close())[1] == "Too slow"
+        ends.client.end_stream()
+        ends.upstream.end_stream()
+    assert ends.relay.cause is Cause.TOO_SLOW
+    assert len(office.brought) < 500
+
+
 async def test_the_end_while_a_token_is_looked_at() -> None:
     """A session that ends meanwhile ends as ever."""
     office = Office()

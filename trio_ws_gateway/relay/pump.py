@@ -280,6 +280,11 @@ class Pump:
         self._words_may_stand = may_stand
         self.insert(b"")
 
+    @property
+    def unsaid_bytes(self) -> int:
+        """Of messages of ours that still wait for their place."""
+        return len(self._words)
+
     def draw_on(self, budget: Budget | None) -> None:
         """Of another budget, from now on."""
         self.scanner.lift_ceilings()

@@ -27,6 +27,9 @@ from trio_ws_gateway.relay.timekeeping import Due, Pace, look
 from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame, close_frame
 
+# Threat: who asks again and again while its upstream is in the midst of a packet would fill the memory with answers.
+UNSAID_MAX_BYTES = 4096
+
 
 @frozen(kw_only=True)
 class Terms:
@@ -382,7 +385,9 @@ class Relay:
             self.to_upstream.draw_on(authorised.budget)
             self.to_client.draw_on(authorised.budget_to_client)
             self._look_by(trio.current_time())
-        if asked.reply:
+        if self.to_client.unsaid_bytes > UNSAID_MAX_BYTES:
+            self.end(Cause.TOO_SLOW, "it asks on and hears no answer")
+        elif asked.reply:
             self.to_client.say(farewell.message(asked.reply, masked=False), self._hears_words)
 
     def _hears_words(self) -> bool:
