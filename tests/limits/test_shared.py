@@ -12,7 +12,6 @@ from structlog.testing import capture_logs
 from tests.servers.redis import Redis
 from trio_ws_gateway.checking.redis_store import check_redis
 from trio_ws_gateway.config.redis_url import RedisUrl
-from trio_ws_gateway.limits import leases
 from trio_ws_gateway.limits.budgets import Kind
 from trio_ws_gateway.limits.purses import Common, budget
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
