@@ -16,8 +16,7 @@ from trio_ws_gateway.limits.budgets import FRAMES_PER_MESSAGE, Budget, Purse
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.limits.window import FixedWindow
 
-# So long a pause is at the least: a spender that is woken for every byte would cost more than one without a limit. But
-# never so long that the bucket runs over meanwhile.
+# So long a pause is at the least: a spender that is woken for every byte would cost more than one without a limit.
 SHORTEST_PAUSE_SECONDS = 0.02
 
 # How often all who wait for one bucket look at it, together: each look costs 10 to 20 us, found something or not.
@@ -71,8 +70,13 @@ def windowed(_what: str, _spender: Spender, rate: Rate, now: float) -> Purse:
     return purse(rate, fixed_window(rate, now))
 
 
+def shortest_pause(capacity: int, rate: float) -> float:
+    """How long a pause is at the least, in seconds: never so long that the bucket runs over meanwhile."""
+    return min(SHORTEST_PAUSE_SECONDS, capacity / rate / 2)
+
+
 async def _pause(bucket: TokenBucket | FixedWindow, waiters: Waiters) -> bool:
-    shortest = min(SHORTEST_PAUSE_SECONDS, bucket.capacity / bucket.rate / 2)
+    shortest = shortest_pause(bucket.capacity, bucket.rate)
     await waiters.sleep(max(shortest, bucket.seconds_until_next(trio.current_time())))
     return True
 

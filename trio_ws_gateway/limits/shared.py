@@ -11,7 +11,7 @@ import trio
 
 from trio_ws_gateway.limits.budgets import Purse
 from trio_ws_gateway.limits.leases import Answer, Lease, Memory, lease_size
-from trio_ws_gateway.limits.purses import SHORTEST_PAUSE_SECONDS, Waiters, fixed_window, token_bucket
+from trio_ws_gateway.limits.purses import Waiters, fixed_window, shortest_pause, token_bucket
 from trio_ws_gateway.limits.rates import Rate, Spender
 from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
 from trio_ws_gateway.redis_link import RedisLink, Reply, Script
@@ -70,7 +70,8 @@ class SharedBucket:
     async def pause(self) -> bool:
         """Sleep until there may be tokens, however long that is."""
         if not await self.wait_for_more():
-            await self._waiters.sleep(max(SHORTEST_PAUSE_SECONDS, self._lease.seconds_until_next(trio.current_time())))
+            shortest = shortest_pause(self._rate.burst, self._rate.per_second)
+            await self._waiters.sleep(max(shortest, self._lease.seconds_until_next(trio.current_time())))
         return True
 
     def is_full(self, now: float) -> bool:
