@@ -11,9 +11,10 @@ from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.wire.frames import PING, TEXT, Found, FrameScanner, build_frame
 
 
-def budget(*, burst: int) -> Budget:
-    """Of messages, with one a second."""
-    return made(Common.of(Rates()), spender("robot", burst), 0.0)
+def budget(*, burst: int, rate: float = 1) -> Budget:
+    """Of messages, with one a second where nothing else is said."""
+    mine = Spender("robot", Direction.FROM_CLIENT, Rates(messages=Rate(rate, burst)))
+    return made(Common.of(Rates()), mine, 0.0)
 
 
 def spender(name: Hashable, burst: int) -> Spender:
@@ -70,6 +71,14 @@ def test_around_a_scan() -> None:
     scanner.scan(memoryview(wire)[passed:], len(wire) - passed)
     mine.settle(scanner)
     assert (scanner.found, scanner.messages, scanner.extras) == (Found.TOO_MANY_EXTRAS, 2, 22)
+
+
+def test_few_messages_and_all_pings() -> None:
+    """However few messages somebody may send, he may answer the pings that he gets, one a second."""
+    mine = budget(burst=1, rate=0.001)
+    assert spend(mine, extras=100) == (0, 10)
+    for second in range(1, 100):
+        assert spend(mine, extras=100, now=float(second)) == (0, 1)
 
 
 def test_is_forgotten_when_full() -> None:

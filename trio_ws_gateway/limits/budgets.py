@@ -16,6 +16,7 @@ from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 
 # Pings, empty fragments and the like are no messages, and must be no way around the limit on them.
 FRAMES_PER_MESSAGE = 10
+FRAMES_PER_SECOND = 1.0  # at the least: who may send next to no messages answers our pings all the same
 SWEPT_AT_ONCE = 500  # 1 ms
 
 

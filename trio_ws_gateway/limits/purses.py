@@ -12,7 +12,7 @@ import trio
 from attrs import frozen
 
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.limits.budgets import FRAMES_PER_MESSAGE, Budget, Purse
+from trio_ws_gateway.limits.budgets import FRAMES_PER_MESSAGE, FRAMES_PER_SECOND, Budget, Purse
 from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.limits.window import FixedWindow
 
@@ -45,9 +45,9 @@ class Waiters:
             self._waiting -= 1
 
 
-def token_bucket(rate: Rate, now: float, *, times: int = 1) -> TokenBucket:
-    """A full one, of ``times`` the rate."""
-    return TokenBucket(rate=rate.per_second * times, capacity=rate.burst * times, now=now)
+def token_bucket(rate: Rate, now: float) -> TokenBucket:
+    """A full one."""
+    return TokenBucket(rate=rate.per_second, capacity=rate.burst, now=now)
 
 
 def fixed_window(rate: Rate, now: float) -> FixedWindow:
@@ -120,4 +120,6 @@ def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in
 
 def _for_frames(rate: Rate, now: float) -> Purse:
     """Of this process alone, whatever those of messages are made of."""
-    return purse(rate, token_bucket(rate, now, times=FRAMES_PER_MESSAGE))
+    per_second = max(rate.per_second * FRAMES_PER_MESSAGE, FRAMES_PER_SECOND)
+    bucket = TokenBucket(rate=per_second, capacity=rate.burst * FRAMES_PER_MESSAGE, now=now)
+    return purse(rate, bucket)
