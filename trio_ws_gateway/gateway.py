@@ -22,7 +22,6 @@ from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms
-from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
@@ -107,14 +106,12 @@ async def run(
     async def own_exposition() -> bytes:
         return metrics.expose()
 
-    connections = wiring.connections(settings, _raise_descriptor_limit())
-    _say_how_many(settings, connections.terms, metrics, log)
-    metrics.handshakes.set_function(lambda: connections.handshakes)
-    metrics.loop_tasks.set_function(lambda: trio.lowlevel.current_statistics().tasks_living)
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
-    subjects = SessionCounts("subject", link=link, prefix=settings.redis_prefix)
-    addresses = wiring.addresses(settings, link)
+    limits = wiring.limits(settings, _raise_descriptor_limit(), link=link, shared=shared)
+    _say_how_many(settings, limits.connections.terms, metrics, log)
+    metrics.handshakes.set_function(lambda: limits.connections.handshakes)
+    metrics.loop_tasks.set_function(lambda: trio.lowlevel.current_statistics().tasks_living)
     turnstile = Turnstile()
     metrics.handshakes_waiting.set_function(lambda: turnstile.waiting)
     with reactor_if_possible() as reactor:
@@ -125,11 +122,8 @@ async def run(
             upstreams=upstreams,
             draining=lambda: acceptor.draining,
             reactor=reactor,
-            connections=connections,
+            limits=limits,
             turnstile=turnstile,
-            subjects=subjects,
-            addresses=addresses,
-            shared=shared,
             metrics=metrics,
             exposition=exposition or own_exposition,
             log=log,
@@ -141,13 +135,13 @@ async def run(
             root.start_soon(turnstile.run)
             root.start_soon(_every, collector.NEW_INTERVAL_SECONDS, collector.look_at_the_new, log)
             root.start_soon(_every, collector.ALL_INTERVAL_SECONDS, collector.look_at_all, log)
-            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (connections, services.budgets)), log)
+            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (limits.connections, limits.budgets)), log)
             if link is not None and shared is not None:
                 root.start_soon(link.run)
                 root.start_soon(shared.run)
-                root.start_soon(subjects.run)
-                if addresses is not None:
-                    root.start_soon(addresses.run)
+                root.start_soon(limits.subjects.run)
+                if limits.addresses is not None:
+                    root.start_soon(limits.addresses.run)
             if keys is not None:
                 await root.start(keys.run)
             await root.start(upstreams.resolver.run)

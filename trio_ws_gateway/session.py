@@ -8,7 +8,7 @@ that tells the client. The session owns both sockets and closes them whatever ha
 import math
 import random
 import socket
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -25,10 +25,9 @@ from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.credentials import Carrier, Credential, early_credential, late_cookie, without_token
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.limits import rules
-from trio_ws_gateway.limits.budgets import Budget, Budgets
-from trio_ws_gateway.limits.connections import Connections, block_of
-from trio_ws_gateway.limits.rates import Direction, Spender, of_one
-from trio_ws_gateway.limits.session_counts import SessionCounts
+from trio_ws_gateway.limits.budgets import Budget
+from trio_ws_gateway.limits.rates import Direction
+from trio_ws_gateway.limits.stay import Limits, Stay
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.base import Greeting, Opening, Unchanged
@@ -59,8 +58,7 @@ TURN_SHARE = 0.8  # of the handshake's time, for its turn to come; in the rest t
 
 @frozen(kw_only=True)
 class Services:
-    """What sessions are given. ``authenticator`` is ``None`` where nobody's token is checked, ``addresses`` where no
-    other gateway's sessions count."""
+    """What sessions are given. ``authenticator`` is ``None`` where nobody's token is checked."""
 
     settings: Settings
     configure: Callable[[socket.socket], None]
@@ -71,12 +69,8 @@ class Services:
     routes: Routes
     terms: Terms
     metrics: Metrics
-    connections: Connections
     turnstile: Turnstile
-    subjects: SessionCounts
-    addresses: SessionCounts | None
-    budgets: Budgets
-    limits: rules.LimitTable
+    limits: Limits
     log: structlog.typing.FilteringBoundLogger
 
 
@@ -103,7 +97,7 @@ class Session:
         self._settings = services.settings
         self._peer = client_address(peer, (), services.settings.trusted_proxies)
         is_proxy = self._peer in services.settings.trusted_proxies
-        self._visit = services.connections.admit(None if is_proxy else self._peer, trio.current_time())
+        self._stay = Stay(services.limits, None if is_proxy else self._peer, trio.current_time())
         self._client = Client(sock, services.terms.reactor)
         self._sockets = [sock]  # ours to close
         self._ledger = Ledger(services.metrics, services.log, self._peer)
@@ -114,8 +108,6 @@ class Session:
         self._told: Identity | None = None  # who its upstream was told that it is
         self._renewal: Renewal | None = None  # of its upstream, where that is wanted
         self._again: Beginning | None = None  # what that one will hear
-        self._subject: Hashable = None  # whose session this counts as, once it does
-        self._block: Hashable = None  # and from where, in all gateways
 
     def end(self, cause: Cause) -> None:
         """End it for a cause that came from outside; the first one counts."""
@@ -150,14 +142,7 @@ class Session:
         finally:
             for sock in self._sockets:
                 leg.close(sock)
-            self._depart()
-
-    def _depart(self) -> None:
-        self._visit.leave()
-        if self._subject is not None:
-            self._services.subjects.leave(self._subject)
-        if self._services.addresses is not None and self._block is not None:
-            self._services.addresses.leave(self._block)
+            self._stay.leave()
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
@@ -174,7 +159,7 @@ class Session:
         """From a request to a relay that is ready to run."""
         upgrade = self._admit(request)
         await self._take_turn_to_enter()
-        await self._enter_from_address()
+        await self._stay.enter_from(self._ledger.address)
         claimed = self._services.registry.adapter_for(upgrade.subprotocols)
         credential = early_credential(
             request,
@@ -186,7 +171,7 @@ class Session:
         visitor = await self._verify(self._visitor(request), credential)
         speaks_raw = credential is not None and claimed is None
         if credential is not None:
-            allowed = await self._enter(RAW if claimed is None else claimed.name)
+            entered = await self._enter(RAW if claimed is None else claimed.name)
         upstream_first = speaks_raw and self._settings.early_dial
         if upstream_first:
             beginning = self._raw_beginning(visitor, upgrade)
@@ -197,9 +182,9 @@ class Session:
             await self._take_turn()
             if credential is None:
                 visitor = await self._verify_late(visitor, greeting)
-                allowed = await self._enter(greeting.protocol)
+                entered = await self._enter(greeting.protocol)
             beginning = _beginning(visitor, greeting, reader, subprotocol)
-        budgets = self._budgets(allowed)
+        budgets = self._stay.budgets(entered, trio.current_time())
         dialled = await self._dial(beginning)
         await self._take_turn()
         if upstream_first:
@@ -214,21 +199,13 @@ class Session:
             self._peer, request.headers.all("x-forwarded-for"), self._settings.trusted_proxies
         )
         if self._peer in self._settings.trusted_proxies:
-            self._visit.come_from(self._ledger.address, trio.current_time())
+            self._stay.come_from(self._ledger.address, trio.current_time())
         if self._services.draining():
             raise Refused(Cause.DRAINING)
-        self._visit.ask_for_session()
+        self._stay.ask_for_session()
         if not origin_allowed(request.headers.get("origin"), self._settings.ws_allowed_origins):
             raise Refused(Cause.FORBIDDEN, "origin")
         return upgrade
-
-    async def _enter_from_address(self) -> None:
-        """Before any crypto too: of its address there may be one more in all gateways."""
-        connections, addresses = self._services.connections, self._services.addresses
-        if addresses is None or (block := connections.limited_block(self._ledger.address)) is None:
-            return
-        await addresses.enter(block, connections.terms.sessions_per_address)
-        self._block = block
 
     async def _take_turn_to_enter(self) -> None:
         """From here on it costs something. Whoever has left while he waited shall cost no more."""
@@ -307,30 +284,14 @@ class Session:
         await self._client.say(build_101(upgrade, subprotocol, extensions))
         self._refusal = partial(_websocket_refusal, self._ledger)
 
-    async def _enter(self, protocol: str) -> rules.Allowance:
-        """It is known who it is: a session of that subject, where there may be one more. What it may have."""
-        self._visit.verified()
-        identity, allowed = self._ledger.identity, self._allowed(protocol)
-        if identity is not None:
-            subject = (identity.issuer, identity.subject)
-            await self._services.subjects.enter(subject, allowed.sessions)
-            self._subject = subject
-        return allowed
+    async def _enter(self, protocol: str) -> rules.Client:
+        """It is known who it is, as far as limits ask."""
+        client = self._as_limits_ask(protocol)
+        await self._stay.enter(client)
+        return client
 
-    def _allowed(self, protocol: str) -> rules.Allowance:
-        """What a client may have that is who it is."""
-        client = rules.Client(identity=self._ledger.identity, protocol=protocol, address=self._ledger.address)
-        return self._services.limits.of(client)
-
-    def _budgets(self, allowed: rules.Allowance) -> Mapping[Direction, Budget | None]:
-        """What this client may send and be sent: by who it is, or by its address where nobody knows that."""
-        identity = self._ledger.identity
-        key = (identity.issuer, identity.subject) if identity is not None else block_of(self._ledger.address)
-        now = trio.current_time()
-        return {
-            direction: self._services.budgets.of(Spender(key, direction, rates), now)
-            for direction, rates in of_one(allowed.rates).items()
-        }
+    def _as_limits_ask(self, protocol: str) -> rules.Client:
+        return rules.Client(identity=self._ledger.identity, protocol=protocol, address=self._ledger.address)
 
     async def _dial(self, beginning: Beginning, tried: int = 0) -> Dialled[Accepted]:
         """Route, and reach the upstream. A client that leaves meanwhile ends the dial."""
@@ -364,7 +325,7 @@ class Session:
         if self._again is not None and self._renewal is not None:
             self._again = evolve(self._again, visitor=evolve(self._again.visitor, identity=identity, token=token))
             self._renewal.token = token
-        budgets = self._budgets(self._allowed(greeting.protocol))
+        budgets = self._stay.budgets(self._as_limits_ask(greeting.protocol), trio.current_time())
         return Authorised(
             token_ends_at=self._token_ends_at(identity),
             budget=budgets[Direction.FROM_CLIENT],
@@ -445,7 +406,7 @@ class Session:
             self._ledger.close(refused.cause, refused.detail)
 
     async def _say_last(self, data: bytes) -> None:
-        with self._services.connections.showing_out() as patient:
+        with self._services.limits.connections.showing_out() as patient:
             await self._client.say_last(
                 data,
                 write_seconds=self._settings.ws_write_timeout_seconds,

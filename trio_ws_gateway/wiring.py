@@ -29,6 +29,7 @@ from trio_ws_gateway.limits.rates import Rate, of_all
 from trio_ws_gateway.limits.rules import Allowance, LimitTable
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBuckets
+from trio_ws_gateway.limits.stay import Limits
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.plain_http import PlainHttp
 from trio_ws_gateway.protocols.mqtt import parse_mqtt_credentials
@@ -156,11 +157,8 @@ def services(
     upstreams: Upstreams,
     draining: Callable[[], bool],
     reactor: Reactor | None,
-    connections: Connections,
     turnstile: Turnstile,
-    subjects: SessionCounts,
-    addresses: SessionCounts | None,
-    shared: SharedBuckets | None,
+    limits: Limits,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
@@ -198,12 +196,8 @@ def services(
             max_fragments=settings.ws_max_fragments or NO_LIMIT,
         ),
         metrics=metrics,
-        connections=connections,
         turnstile=turnstile,
-        subjects=subjects,
-        addresses=addresses,
-        budgets=_budgets(settings, shared),
-        limits=_limits(settings),
+        limits=limits,
         log=log,
     )
 
@@ -292,7 +286,18 @@ def shared_buckets(settings: Settings, link: RedisLink, metrics: Metrics) -> Sha
     )
 
 
-def addresses(settings: Settings, link: RedisLink | None) -> SessionCounts | None:
+def limits(settings: Settings, descriptors: float, *, link: RedisLink | None, shared: SharedBuckets | None) -> Limits:
+    """What sessions count in. ``descriptors``: as for ``connections``."""
+    return Limits(
+        connections=connections(settings, descriptors),
+        subjects=SessionCounts("subject", link=link, prefix=settings.redis_prefix),
+        addresses=_addresses(settings, link),
+        budgets=_budgets(settings, shared),
+        table=_limit_table(settings),
+    )
+
+
+def _addresses(settings: Settings, link: RedisLink | None) -> SessionCounts | None:
     """Sessions of one address in all gateways; ``None`` where each looks after its own, as ``connections`` do."""
     if link is None or not settings.ws_max_sessions_per_address:
         return None
@@ -310,7 +315,7 @@ def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
     return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make))
 
 
-def _limits(settings: Settings) -> LimitTable:
+def _limit_table(settings: Settings) -> LimitTable:
     defaults = Allowance(_rates(settings), settings.ws_max_sessions_per_subject or math.inf)
     return LimitTable(settings.limits, defaults, frozenset(limit for limit in RateLimit if _pauses(settings, limit)))
 
