@@ -368,6 +368,7 @@ class Session:
             cause = await relay.run(None if self._renewal is None else partial(self._renew, self._renewal))
         finally:
             self._ledger.end(relay)
+            relay.untie()
         if relay.fault is not None:
             self._ledger.fault(relay.fault)
         self._ledger.close(cause, relay.detail)

@@ -260,12 +260,6 @@ class Relay:
         ``renew``: how there is another upstream where one is lost between messages, as often as that happens.
         """
         try:
-            return await self._run(renew)
-        finally:
-            self._untie()
-
-    async def _run(self, renew: Renew | None) -> Cause:
-        try:
             await self._forward()
             while renew is not None and self._may_go_on and await self._goes_on(renew):
                 await self._forward()
@@ -281,9 +275,8 @@ class Relay:
             await self._answer_close()
         return self.cause
 
-    def _untie(self) -> None:
-        """Undo the circles: all that a session was made of goes when it does, and the garbage collector need not look
-        for it, whose pauses everybody would notice."""
+    def untie(self) -> None:
+        """Undo the circles, for nothing comes any more: so what a session was made of goes with it (``collector``)."""
         for pump in (self.to_upstream, self.to_client):
             pump.outlet.stalls = nobody_cares
             pump.scanner.peer = None
