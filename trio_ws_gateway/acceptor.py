@@ -95,8 +95,8 @@ class Acceptor:
                     with trio.move_on_at(self._way_out.next_at):
                         await trio.lowlevel.wait_readable(listener)
                 self._way_out.close(trio.current_time())
-                failure = self._accept_some(listener)
                 self._let_begin(nursery, BEGINNINGS_PER_TURN)
+                failure = self._accept_some(listener, nursery)
                 if failure is None:
                     continue
                 if failure.errno in NO_DESCRIPTORS:
@@ -110,9 +110,10 @@ class Acceptor:
                         self._let_begin(nursery, BEGINNINGS_PER_TURN)
                     await trio.sleep_forever()
 
-    def _accept_some(self, listener: socket.socket) -> OSError | None:
+    def _accept_some(self, listener: socket.socket, nursery: trio.Nursery) -> OSError | None:
         """A turn's worth of those who wait; what keeps it from accepting more, if anything does."""
-        for _ in range(ACCEPTS_PER_TURN):
+        at_once = 0 if self._arrived else BEGINNINGS_PER_TURN  # where nobody is before them
+        for accepted in range(ACCEPTS_PER_TURN):
             try:
                 client, peer = listener.accept()
             except BlockingIOError:
@@ -130,7 +131,10 @@ class Acceptor:
                 self.log.error("fault", exc_info=error)
             else:
                 self._live[session] = None
-                self._arrived.join(block_of(peer[0]), (client, session))
+                if accepted < at_once:
+                    nursery.start_soon(self._run, client, session)
+                else:
+                    self._arrived.join(block_of(peer[0]), (client, session))
         return None
 
     def _let_begin(self, nursery: trio.Nursery, most: int) -> None:

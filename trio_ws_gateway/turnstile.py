@@ -30,7 +30,7 @@ class Turnstile:
     """``run`` it in a task of its own. Ask whether it ``is_free`` before each step, and wait where it is not."""
 
     def __init__(self) -> None:
-        self._left = AT_ONCE  # that need not wait
+        self._left = AT_ONCE  # that need not wait; none while anybody waits
         self._newcomers: Line = Lines()
         self._begun: Line = Lines()
         self._patience: deque[tuple[float, Hashable, trio.lowlevel.Task]] = deque()  # of newcomers, and until when
@@ -42,7 +42,7 @@ class Turnstile:
 
     def is_free(self) -> bool:
         """Whether a step may begin at once, which then counts; otherwise its turn is to be waited for."""
-        if not self._left or self.waiting:
+        if not self._left:
             return False
         self._left -= 1
         if self._left <= AT_ONCE // 2:
@@ -67,6 +67,7 @@ class Turnstile:
             return trio.lowlevel.Abort.SUCCEEDED
 
         line.join(block, task)
+        self._left = 0
         self._wake_keeper()
         has_come: bool = await trio.lowlevel.wait_task_rescheduled(give_up)
         return has_come
