@@ -6,8 +6,12 @@ Whoever makes a socket closes it, with ``close``.
 """
 
 import contextlib
+import fcntl
 import socket
 import ssl
+import struct
+import sys
+import termios
 
 import trio
 
@@ -65,6 +69,15 @@ async def send_all(sock: socket.socket, data: bytes) -> None:
             unsent = unsent[sock.send(unsent) :]
         except WOULD_BLOCK:
             await trio.lowlevel.wait_writable(sock)
+
+
+def unsent_bytes(sock: socket.socket) -> int:
+    """What of all that was sent the peer's system has not acknowledged yet; 0 where ours does not say (not Linux)."""
+    if not sys.platform.startswith("linux"):
+        return 0
+    size: int
+    (size,) = struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))
+    return size
 
 
 async def start_tls(sock: socket.socket, context: ssl.SSLContext, server_name: str) -> ssl.SSLSocket:

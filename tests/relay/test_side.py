@@ -1,14 +1,15 @@
 """When a side of a relay counts as heard."""
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 from trio_ws_gateway.relay.relay import Side
 
 
-def side(*, listens: bool = True, heard_at: float = 10) -> tuple[Side, Any]:
+def side(*, listens: bool = True, heard_at: float = 10, left_at: float = math.inf) -> tuple[Side, Any]:
     """A side that was last heard at 10, and the pump that writes to it, which last heard the other at 20."""
-    hears: Any = SimpleNamespace(listens=listens, heard_at=heard_at)
+    hears: Any = SimpleNamespace(listens=listens, heard_at=heard_at, left_at=left_at)
     says: Any = SimpleNamespace(
         heard_at=20, scanner=SimpleNamespace(inside=0), outlet=SimpleNamespace(held=b"", stalled_at=0)
     )
@@ -23,6 +24,11 @@ def test_silence() -> None:
 def test_who_is_not_read_is_not_silent() -> None:
     """A side that is not read may be saying something at this moment."""
     assert side(listens=False)[0].heard_at(30) == 30
+
+
+def test_who_has_left_is_silent() -> None:
+    """Though it is not read, for all that it will ever have said may be waiting to be read."""
+    assert side(listens=False, left_at=20)[0].heard_at(30) == 20
 
 
 def test_who_takes_a_long_frame_is_not_silent() -> None:

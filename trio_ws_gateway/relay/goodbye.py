@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import trio
 
-from trio_ws_gateway.leg import WOULD_BLOCK, linger
+from trio_ws_gateway.leg import LINGER_MAX_BYTES, WOULD_BLOCK, linger
 from trio_ws_gateway.relay.intake import READ_BYTES
 from trio_ws_gateway.relay.pump import SMALL_READ_BYTES, Ended, Pump
 
@@ -40,11 +40,15 @@ async def conclude(
 
 
 async def hear_out(pump: Pump) -> None:
-    """Read the pump's source on, forwarding nothing: to its Close, its end of stream, or the caller's deadline."""
+    """Read the pump's source on, forwarding nothing: to its Close, its end of stream, a bound of bytes, or the caller's
+    deadline."""
+    pump.count_no_more()
     pump.scanner.own_ping = None
     pump.scanner.walker = None
     pump.scanner.lift_ceilings()
-    while pump.ended not in HEARD_OUT:
+    # To the end of its frame, and a bound more: a source that floods all the time does not answer our Close.
+    most = pump.intake.bytes + pump.scanner.inside + LINGER_MAX_BYTES
+    while pump.ended not in HEARD_OUT and pump.intake.bytes < most:
         if pump.ended in OUT_OF_STEP:
             await linger(pump.source)
             return

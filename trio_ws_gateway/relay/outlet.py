@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import trio
 
+from trio_ws_gateway import leg
 from trio_ws_gateway.leg import WOULD_BLOCK
 
 NOTHING = memoryview(b"")  # one for all: an empty one has its size too
@@ -21,7 +22,7 @@ class Outlet:
     something is held; ``stalls`` is called when that begins. ``has_stalled``: it did, once. ``lost``: it is gone.
     """
 
-    __slots__ = ("has_stalled", "held", "lost", "stalled_at", "stalls", "target")
+    __slots__ = ("_with_the_system", "has_stalled", "held", "lost", "stalled_at", "stalls", "target")
 
     def __init__(self, target: socket.socket, *, stalls: Callable[[], None]) -> None:
         self.target = target
@@ -29,6 +30,7 @@ class Outlet:
         self.stalled_at = 0.0
         self.has_stalled = False
         self.lost = False
+        self._with_the_system = 0  # how much of what was sent was there at ``stalled_at``
         self.stalls = stalls
 
     @property
@@ -48,7 +50,7 @@ class Outlet:
         if sent < len(data):
             self.held = memoryview(bytes(data[sent:]))
             self.has_stalled = True
-            self.stalled_at = trio.current_time()
+            self._has_just_taken(trio.current_time())
             if not self.send_held():
                 self.stalls()
 
@@ -64,12 +66,26 @@ class Outlet:
         except WOULD_BLOCK:
             self.held = held[sent:]
             if sent:
-                self.stalled_at = trio.current_time()
+                self._has_just_taken(trio.current_time())
             return False
         except OSError:
             self.lost = True
         self.held = NOTHING
         return True
+
+    def takes_some(self, now: float) -> bool:
+        """Whether the target has taken something since it was last known to. To be asked when it should be given up.
+
+        The system says that there is room only when there is much: of how a slow reader gets on it says nothing.
+        """
+        takes = leg.unsent_bytes(self.target) < self._with_the_system
+        if takes:
+            self._has_just_taken(now)
+        return takes
+
+    def _has_just_taken(self, now: float) -> None:
+        self.stalled_at = now
+        self._with_the_system = leg.unsent_bytes(self.target)
 
     async def flush(self) -> None:
         """Wait until nothing is held any more."""

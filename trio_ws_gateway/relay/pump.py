@@ -10,6 +10,7 @@ budget is spent, where that may be waited for. What it holds is a read at the mo
 be scanned. How a direction ends well is ``goodbye``'s.
 """
 
+import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ import outcome
 import trio
 
 from trio_ws_gateway.leg import WOULD_BLOCK
-from trio_ws_gateway.limits.budgets import Budget, Kind
+from trio_ws_gateway.limits.budgets import Budget, Kind, Purse
 from trio_ws_gateway.relay.intake import READ_BYTES, Intake
 from trio_ws_gateway.relay.outlet import Outlet
 from trio_ws_gateway.wire.asking import Asked
@@ -83,9 +84,11 @@ class Pump:
         "_alarm",
         "_budget",
         "_byte_budget",
+        "_counted",
         "_driven",
         "_fault",
         "_inserts",
+        "_is_reset",
         "_lacks",
         "_owner",
         "_read_bytes",
@@ -100,6 +103,7 @@ class Pump:
         "ended",
         "heard_at",
         "intake",
+        "left_at",
         "outlet",
         "queued",
         "scanner",
@@ -140,6 +144,9 @@ class Pump:
         self._owner: trio.lowlevel.Task | None = None  # set only while the task in `run` sleeps
         self._alarm: trio.CancelScope | None = None  # in which it waits for the source, where nobody drives it
         self._fault: Exception | None = None  # what a step raised; the owner is to be woken with it
+        self.left_at = math.inf  # since when it is known that the source sends no more
+        self._is_reset = False
+        self._counted: tuple[int, int] | None = None  # bytes and messages, once no more count
         self.queued = False  # the reactor's mark
 
     @property
@@ -154,7 +161,7 @@ class Pump:
     @property
     def bytes_read(self) -> int:
         """Those ahead included."""
-        return self.intake.bytes
+        return self.intake.bytes if self._counted is None else self._counted[0]
 
     @property
     def bytes_held(self) -> int:
@@ -163,7 +170,11 @@ class Pump:
 
     @property
     def messages(self) -> int:
-        return self.scanner.messages
+        return self.scanner.messages if self._counted is None else self._counted[1]
+
+    def count_no_more(self) -> None:
+        """What is read from now on is not forwarded."""
+        self._counted = self.bytes_read, self.messages
 
     @property
     def listens(self) -> bool:
@@ -294,8 +305,14 @@ class Pump:
     def fileno(self) -> int:
         return self.intake.source.fileno()
 
-    def source_ends(self) -> None:
+    def source_ends(self, *, left: bool, reset: bool) -> None:
         self._until_empty = True
+        if left:
+            self.left_at = min(self.left_at, self.heard_at)
+        if reset:
+            self._is_reset = True
+            if self._lacks is not None:  # it is waited for tokens, for nobody
+                self.wake_owner()
 
     def work(self) -> Need:
         if self._owner is None:  # awake, and will step itself; or gone
@@ -335,9 +352,24 @@ class Pump:
             self.asked = None
         elif self._budget is not None and self._lacks is not None:
             purse = self._budget.empty_purse(self._lacks, trio.current_time())
-            if purse is not None and (purse.wait is None or not await purse.wait()):
-                self.ended, self.detail = Ended.TOO_MANY, self._lacks.value
+            if self._is_reset:
+                self.ended = Ended.SOURCE_LOST
+            elif purse is not None:
+                with trio.CancelScope() as self._alarm:
+                    if not await self._is_granted(purse):
+                        self.ended, self.detail = Ended.TOO_MANY, self._lacks.value
         self.heard_at = trio.current_time()  # who was not read was not silent
+
+    async def _is_granted(self, purse: Purse) -> bool:
+        """Whether there is more by now. Who had the last byte of what he may have is refused when he sends another."""
+        if purse.wait is None:
+            return False
+        if await purse.wait():
+            return True
+        if self._lacks is Kind.BYTES and self.intake.ahead is None:
+            await trio.lowlevel.wait_readable(self.source)
+            return await purse.wait()
+        return False
 
     def _disarm(self, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
         # A task that is cancelled and rescheduled as well stops the whole program (TrioInternalError).

@@ -60,8 +60,11 @@ class Pumping(Protocol):
     def fileno(self) -> int:
         """The descriptor of its source."""
 
-    def source_ends(self) -> None:
-        """From now on a short read does not mean that the source is drained: its end comes behind, or a reset."""
+    def source_ends(self, *, left: bool, reset: bool) -> None:
+        """From now on a short read does not mean that the source is drained: urgent data, or its end, comes behind.
+
+        ``left``: it sends no more; ``reset``: and takes no more.
+        """
 
     def work(self) -> Need:
         """Do one step, if the owner sleeps; what that leaves to do. Never raises."""
@@ -88,6 +91,8 @@ class Reactor:
         self._writable = select.EPOLLOUT
         # Behind these flags no further edge comes, however short a read is: the source must be read to its end.
         self._ending = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLPRI
+        self._reset = select.EPOLLHUP | select.EPOLLERR
+        self._left = select.EPOLLRDHUP | self._reset
         self._pumps: dict[int, tuple[Pumping, Pumping]] = {}  # by descriptor: who reads from it, who writes to it
         self._queue: deque[Pumping] = deque()
         self._again: deque[Pumping] = deque()  # had a step, and have more to do
@@ -170,7 +175,7 @@ class Reactor:
             if flags != writable:
                 reader.heard_at = now
                 if flags & ending:
-                    reader.source_ends()
+                    reader.source_ends(left=bool(flags & self._left), reset=bool(flags & self._reset))
                 if not (reader.queued or reader.outlet.held):
                     reader.queued = True
                     (leaving if flags & ending else queue).append(reader)
@@ -226,7 +231,7 @@ class Watch:
     def fileno(self) -> int:
         return self._sock.fileno()
 
-    def source_ends(self) -> None:
+    def source_ends(self, *, left: bool, reset: bool) -> None:
         pass  # there is no other event
 
     def work(self) -> Need:

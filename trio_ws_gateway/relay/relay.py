@@ -95,12 +95,13 @@ class Side:
         self._takes_at = -math.inf  # when it was last seen to take what no ping can overtake
 
     def heard_at(self, now: float) -> float:
-        """When it was last heard. A side that is not read, because of the other or its budget, is not silent.
+        """When it was last heard. A side that is not read, because of the other or its budget, is not silent until it
+        has left.
 
         Nor is one that takes a long frame: no ping can ask it before the frame's end, and it may have nothing to say.
         """
         if not self.hears.listens:
-            return now
+            return min(now, self.hears.left_at)
         outlet = self.says.outlet
         if outlet.held:
             self._takes_at = outlet.stalled_at
@@ -435,6 +436,8 @@ class Relay:
             outlet = side.says.outlet
             if outlet.held:
                 stuck_at = outlet.stalled_at + self._terms.write_timeout_seconds
+                if now >= stuck_at and outlet.takes_some(now):
+                    stuck_at = now + self._terms.write_timeout_seconds
                 if now >= stuck_at:
                     self.end(cause, "it takes nothing")
                 again_at = min(again_at, stuck_at)
