@@ -13,7 +13,7 @@ from trio_ws_gateway import leg
 from trio_ws_gateway.wire.frames import build_frame, close_frame, masked_with
 
 PATIENCE_SECONDS = 10.0
-SO_ATTACH_FILTER, SO_DETACH_FILTER = 26, 27  # Linux's, which the socket module does not name
+SO_ATTACH_FILTER = 26  # Linux's, which the socket module does not name
 NOTHING_PASSES = struct.pack("HBBI", 0x06, 0, 0, 0)  # one instruction of BPF: return 0
 
 
@@ -73,13 +73,10 @@ class Peer:
     def vanish(self) -> None:
         """Be gone without a word, as when the power fails: nothing that comes is taken, acknowledged or answered.
 
-        The kernel drops it before TCP sees it; what the test itself sends would still go out. ``reappear`` undoes it.
+        The kernel drops it before TCP sees it; what the test itself sends would still go out.
         """
         program = ctypes.create_string_buffer(NOTHING_PASSES)
         self.sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, struct.pack("HP", 1, ctypes.addressof(program)))
-
-    def reappear(self) -> None:
-        self.sock.setsockopt(socket.SOL_SOCKET, SO_DETACH_FILTER, 0)
 
     async def wait(self) -> None:
         """Until there is something to hear, for ever."""

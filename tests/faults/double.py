@@ -21,7 +21,7 @@ from trio_ws_gateway.wire.mqtt import connack, parse_connect
 OTHER = {"raw": "mqtt", "mqtt": "raw"}
 SETTING = {"raw": "RAW_WS_BACKEND_URL", "mqtt": "UPSTREAM_WS_URL"}
 
-VANISHED_SECONDS = 1.0
+VANISHED_SECONDS = 1.5
 
 Behaviour = Callable[[Peer, Request], Awaitable[None]]
 """What an upstream does once it has read a handshake; when it returns the connection is closed."""

@@ -84,10 +84,10 @@ async def test_end_in_mid_session(protocol: str) -> None:
 @PROTOCOLS
 async def test_vanishes(protocol: str) -> None:
     """An upstream that is gone without a word answers no ping: its sessions are idle, whatever their clients say."""
-    async with harmed(protocol, WS_PING_INTERVAL_SECONDS="0.15", WS_IDLE_TIMEOUT_SECONDS="0.5") as (home, double):
+    async with harmed(protocol, WS_PING_INTERVAL_SECONDS="0.2", WS_IDLE_TIMEOUT_SECONDS="0.9") as (home, double):
         double.behave = vanishing
         async with session(home, protocol) as client:
-            with trio.fail_after(0.5 + MARGIN_SECONDS):
+            with trio.fail_after(0.9 + MARGIN_SECONDS):
                 await client.say(BINARY, b"still there?")
                 assert (await heard(client))[2][2:] == b"Idle timeout"
         line = await home.last_line("session ended")
