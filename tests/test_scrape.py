@@ -3,13 +3,16 @@
 import json
 
 import pytest
+import trio
 from hypothesis import given
 from hypothesis import strategies as st
+from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from trio_ws_gateway import scrape
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.scrape import SAMPLES_PER_TURN
 
 
 def counted(*, sessions: int = 0, lag: float = 0.0, idle: int = 0) -> scrape.Snapshot:
@@ -38,6 +41,29 @@ def test_one_process_alone() -> None:
     metrics.count_success("alice", None)
     metrics.count_end(Cause.INVALID_TOKEN, "raw")
     assert scrape.text(scrape.summed([scrape.snapshot(metrics.registry)])) == metrics.expose()
+
+
+async def test_in_turns() -> None:
+    """However many samples a family has, others have their turn meanwhile, and the text is the same."""
+    metrics = Metrics(max_identities=1000)
+    for number in range(3 * SAMPLES_PER_TURN):
+        metrics.count_success(f"robot-{number}", None)
+    turns, families = 0, len(list(metrics.registry.collect()))
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count_turns)
+        for source in (metrics.registry, scrape.snapshot(metrics.registry)):
+            turns = 0
+            assert await scrape.text_in_turns(source) == metrics.expose()
+            assert turns > families  # a family of many samples has several
+        nursery.cancel_scope.cancel()
+    assert metrics.expose() == generate_latest(metrics.registry)
 
 
 def test_group() -> None:

@@ -17,7 +17,7 @@ from typing import Self
 import structlog
 import trio
 
-from trio_ws_gateway import collector, wiring
+from trio_ws_gateway import collector, scrape, wiring
 from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.limits.budgets import Budgets
@@ -104,7 +104,7 @@ async def run(
         metrics.watch_keys(lambda: keys.age_seconds(trio.current_time()))
 
     async def own_exposition() -> bytes:
-        return metrics.expose()
+        return await scrape.text_in_turns(metrics.registry)
 
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)

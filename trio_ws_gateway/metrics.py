@@ -227,5 +227,5 @@ class Metrics:
         self.ends.labels(cause.value).inc(count)
 
     def expose(self) -> bytes:
-        """The text format of Prometheus."""
+        """All at once, in the text format of Prometheus."""
         return scrape.text(self.registry)

@@ -4,16 +4,18 @@ A snapshot is what a process has counted, as JSON values, so that it can cross a
 several are added up; a gauge is that of the worst-off, unless it counts something, or all know it from one of them.
 """
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from prometheus_client import CollectorRegistry, generate_latest
+import trio
+from attrs import frozen
+from prometheus_client import CollectorRegistry, disable_created_metrics, generate_latest
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-CREATED_SERIES = re.compile(rb"^(?:# \w+ )?\w+_created[ {].*\n", re.MULTILINE)
+SAMPLES_PER_TURN = 100  # 1 ms
+disable_created_metrics()  # type: ignore[no-untyped-call] # series that say nothing that ``up`` does not
 
 Snapshot = Sequence[Any]
 """Of each family its name, documentation, type, and samples; of each sample name, labels and value."""
@@ -66,23 +68,42 @@ def summed(snapshots: Iterable[Snapshot]) -> Snapshot:
 
 
 def text(source: CollectorRegistry | Snapshot) -> bytes:
-    """The text format of Prometheus, without ``_created`` series (they say nothing that ``up`` does not)."""
-    if not isinstance(source, CollectorRegistry):
-        registry = CollectorRegistry()
-        registry.register(_Taken(source))
-        source = registry
-    return CREATED_SERIES.sub(b"", generate_latest(source))
+    """The text format of Prometheus."""
+    return b"".join(_parts(source))
 
 
-class _Taken(Collector):
-    """A snapshot as a registry wants it."""
+async def text_in_turns(source: CollectorRegistry | Snapshot) -> bytes:
+    """The same, giving others their turn: with a thousand subjects it takes 10 ms."""
+    parts = []
+    for part in _parts(source):
+        parts.append(part)
+        await trio.lowlevel.checkpoint()
+    return b"".join(parts)
 
-    def __init__(self, taken: Snapshot) -> None:
-        self._taken = taken
+
+def _parts(source: CollectorRegistry | Snapshot) -> Iterator[bytes]:
+    families = source.collect() if isinstance(source, CollectorRegistry) else map(_family, source)
+    for family in families:
+        samples = family.samples
+        for at in range(0, max(1, len(samples)), SAMPLES_PER_TURN):
+            family.samples = samples[at : at + SAMPLES_PER_TURN]
+            lines = generate_latest(_Only(family))
+            yield lines if at == 0 else b"".join(line for line in lines.splitlines(True) if not line.startswith(b"#"))
+
+
+def _family(taken: Sequence[Any]) -> Metric:
+    name, documentation, kind, samples = taken
+    family = Metric(name, documentation, kind)
+    for sample, labels, value in samples:
+        family.add_sample(sample, labels, value)
+    return family
+
+
+@frozen
+class _Only(Collector):
+    """What a registry is where there is one family."""
+
+    family: Metric
 
     def collect(self) -> Iterable[Metric]:
-        for name, documentation, kind, samples in self._taken:
-            family = Metric(name, documentation, kind)
-            for sample, labels, value in samples:
-                family.add_sample(sample, labels, value)
-            yield family
+        return [self.family]

@@ -71,7 +71,7 @@ async def work(
         except NoAnswer:
             log.warning("metrics incomplete")
             raise scrape.Incomplete from None
-        return scrape.text(scrape.summed([own, *others]))
+        return await scrape.text_in_turns(scrape.summed([own, *others]))
 
     appointee = Appointee(lambda *found: link.tell(FOUND, found))
     link = Link(linked, {METRICS: snapshot, CUT: cut, **appointee.answers}, log)
