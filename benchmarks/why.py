@@ -12,7 +12,7 @@ PING_PONG = (
     "1.9 us with one. The kernel's part, which nginx and HAProxy pay as well, leaves little of what the goals allow. "
     "What brought something: waiting for answers in the reactor and not in Trio (0.75-0.9 with 10 connections), "
     "module names for members of an enum (0.3 us a step). A compiled step was not tried: it could save two steps of "
-    "the 24 us that a message costs, a seventh, and would reach none of the goals."
+    "the 24 us that a message costs at the most, a seventh."
 )
 BULK = (
     "By `perf` at 4 x 4 67 % of the time is the kernel's, half of that copying, and 30 % is Python's. A direction "
