@@ -294,7 +294,9 @@ TABLE: dict[Cause, Row] = {
         disconnect5=0x87,
     ),
     Cause.TOKEN_REVOKED: Row(
-        meaning="The token was taken back.",
+        meaning="The token was taken back, or its session was cut by an operator.",
+        advice="`detail` says by which of its claims; see [admin.md](admin.md).",
+        http=401,
         close=1008,
         reason="Token revoked",
         connack3=0x05,

@@ -183,7 +183,7 @@ class Metrics:
         self.health_failure = counter("ws_upstream_health_failure_total", "Health probes that failed.")
         self.upstream_healthy = gauge("ws_upstream_healthy", "Whether the last health probe succeeded.", "protocol")
         self.rate_limit_violations = counter("ws_rate_limit_violations_total", "Sessions over a rate limit.")
-        self.revocations = counter("ws_revocations_total", "Sessions ended because their token was revoked.")
+        self.revocations = counter("ws_revocations_total", "Sessions ended or refused because their token was revoked.")
         self.ends = counter("ws_session_ends_total", "Sessions and requests that ended or were refused.", "cause")
         self.worker_restarts = counter("ws_worker_restarts_total", "Workers that ended unasked and were replaced.")
         self.handshakes = gauge("ws_handshakes", "Connections of which it is not known yet who they are.")

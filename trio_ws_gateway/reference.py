@@ -68,9 +68,6 @@ What `/metrics` says, in the text format of Prometheus. A series with labels is 
 """
 
 
-NOT_YET = frozenset({Cause.TOKEN_REVOKED})
-"""Causes of which no session ends yet."""
-
 _NO_EFFECT = " *No effect yet.*"
 
 
@@ -124,8 +121,7 @@ def _settings() -> Iterator[str]:
 def _meaning(cause: Cause) -> str:
     row = cause.row
     counter = "" if row.counts is Counts.NOTHING else f"`{row.counts.value}`"
-    no_effect = _NO_EFFECT if cause in NOT_YET else ""
-    return f"| `{cause.value}` | {row.meaning}{no_effect} | {row.advice} | {counter} |\n"
+    return f"| `{cause.value}` | {row.meaning} | {row.advice} | {counter} |\n"
 
 
 def _heard(cause: Cause) -> str:
@@ -143,11 +139,9 @@ def _heard(cause: Cause) -> str:
 
 def _metrics() -> Iterator[str]:
     table = sorted(Metrics(max_identities=0).table, key=lambda row: row.name)
-    alive = {cause.row.counts.value for cause in Cause if cause not in NOT_YET}
-    silent = {cause.row.counts.value for cause in NOT_YET} - alive
     for row in table:
         labels = ", ".join(f"`{label}`" for label in row.labels)
-        yield f"| `{row.name}` | {row.kind} | {labels} | {row.sentence}{_NO_EFFECT if row.name in silent else ''} |"
+        yield f"| `{row.name}` | {row.kind} | {labels} | {row.sentence} |"
     yield from ("", "## Labels", "", "| label | its values |", "|---|---|")
     for label, sentence in LABELS.items():
         yield f"| `{label}` | {sentence} |"

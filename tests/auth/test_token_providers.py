@@ -65,6 +65,7 @@ def test_keycloak() -> None:
         issued_at=1764000000,
         expires_at=1764000300,
         token_id="onrtac:8d3f2c1a-58c9-4f4e-a7a4-0f4c7f6d1a2b",
+        session_id="5a1f3c60-5c1c-4a9b-8f85-7d0b5d4f6a10",
         roles=(
             *("default-roles-robots", "offline_access", "operator"),
             *("gateway:publish", "account:manage-account", "account:view-profile"),

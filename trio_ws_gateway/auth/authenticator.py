@@ -1,7 +1,7 @@
 """The one question that a session asks: whose token is this?
 
-A service over ``token`` (what is believed) and ``jwks`` (with which keys). Every error becomes a ``Refused`` here, with
-a detail that is fit for a log.
+A service over ``token`` (what is believed), ``jwks`` (with which keys) and ``revocation`` (what was taken back). Every
+error becomes a ``Refused`` here, with a detail that is fit for a log.
 """
 
 import time
@@ -9,24 +9,36 @@ from collections.abc import Callable
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.jwks import KeySource
+from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.auth.token import MalformedToken, TokenError, TokenPolicy, UnknownKey, verify
 from trio_ws_gateway.auth.verdicts import Verdicts
 from trio_ws_gateway.causes import Cause, Refused
 
 
 class Authenticator:
-    """Turns tokens into identities. ``clock`` gives seconds since 1970; of so many signatures the verdict is kept."""
+    """Turns tokens into identities. ``clock`` gives seconds since 1970; of so many signatures the verdict is kept.
+
+    Whether a token was revoked is asked of every one, whatever is known of its signature.
+    """
 
     def __init__(
-        self, *, keys: KeySource, policy: TokenPolicy, verdicts: int = 0, clock: Callable[[], float] = time.time
+        self,
+        *,
+        keys: KeySource,
+        policy: TokenPolicy,
+        revocations: Revocations | None = None,
+        verdicts: int = 0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys = keys
         self._policy = policy
+        self._revocations = revocations if revocations is not None else Revocations(0)
         self._verdicts = Verdicts(verdicts)
         self._clock = clock
 
     async def identify(self, token: str) -> Identity:
-        """Whose token it is. Raises ``Refused``: MALFORMED_TOKEN, INVALID_TOKEN or KEYS_UNAVAILABLE.
+        """Whose token it is. Raises ``Refused``: MALFORMED_TOKEN, INVALID_TOKEN, TOKEN_REVOKED or
+        KEYS_UNAVAILABLE.
 
         Sleeps only where keys are missing, and then no longer than one fetch is waited for.
         """
@@ -47,4 +59,8 @@ class Authenticator:
         keys = self._keys.current
         if keys is None:
             raise Refused(Cause.KEYS_UNAVAILABLE, "no keys of the provider yet")
-        return verify(token, keys, self._policy, self._clock(), verdicts=self._verdicts)
+        now = self._clock()
+        identity = verify(token, keys, self._policy, now, verdicts=self._verdicts)
+        if why := self._revocations.why(identity, now):
+            raise Refused(Cause.TOKEN_REVOKED, f"by its {why}")
+        return identity

@@ -12,7 +12,8 @@ class Identity:
 
     ``issued_at`` and ``expires_at`` are seconds since 1970 (``iat``, ``exp``). ``issuer`` is the
     token's own ``iss``, empty if it has none. ``(issuer, subject)`` names a client: a subject
-    alone does not. ``claims``: those that the policy names, as the token has them, unchecked.
+    alone does not. ``session_id``: of the session at the provider (``sid``). ``claims``: those that
+    the policy names, as the token has them, unchecked.
     """
 
     issuer: str
@@ -21,5 +22,6 @@ class Identity:
     issued_at: float | None = None
     expires_at: float
     token_id: str | None = None
+    session_id: str | None = None
     roles: tuple[str, ...] = ()
     claims: Mapping[str, Any] = field(factory=dict, hash=False)

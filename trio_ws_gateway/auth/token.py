@@ -163,6 +163,7 @@ def _identity(claims: dict[str, Any], policy: TokenPolicy, now: float) -> Identi
         issued_at=issued_at,
         expires_at=expires_at,
         token_id=_optional_name(claims.get("jti")),
+        session_id=_optional_name(claims.get("sid")),
         roles=tuple(dict.fromkeys(role for role in _roles(claims) if _is_role(role))),
         claims={name: claims[name] for name in policy.kept_claims if name in claims},
     )
