@@ -77,7 +77,7 @@ class Faulty(socket.socket):
 class Door:
     """An acceptor at work. ``visits`` are those it let in; ``lines`` what it logged."""
 
-    acceptor: Acceptor
+    acceptor: Acceptor[Visit]
     listener: Faulty
     visits: list[Visit]
     lines: list[Any]

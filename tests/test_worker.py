@@ -6,10 +6,11 @@ import structlog
 import trio
 
 from tests.house import house
-from trio_ws_gateway import gateway, scrape, worker
+from trio_ws_gateway import scrape, worker
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.listening import listen
 from trio_ws_gateway.metrics import Metrics
-from trio_ws_gateway.worker_link import Link
+from trio_ws_gateway.worker_link import Answer, Link
 
 
 class Parent:
@@ -29,9 +30,13 @@ class Parent:
                 raise self.others
             return self.others
 
+        async def revoked(_: object) -> list[object]:
+            return []
+
         ours, theirs = socket.socketpair()
-        link = Link(ours, {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics}, log)
-        with await gateway.listen(settings) as listener:
+        answers: dict[str, Answer] = {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics}
+        link = Link(ours, {**answers, worker.REVOKED: revoked}, log)
+        with await listen(settings.listen) as listener:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(link.run)
                 nursery.start_soon(worker.work, settings, log, listener, theirs)

@@ -11,10 +11,10 @@ import math
 import os
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import cache
-from typing import Protocol, Self
+from typing import Generic, Protocol, Self, TypeVar
 
 import structlog
 import trio
@@ -53,20 +53,23 @@ class Session(Protocol):
     def end(self, cause: Cause) -> None: ...
 
 
+S = TypeVar("S", bound=Session)
+
+
 @mutable(eq=False)
-class Acceptor:
+class Acceptor(Generic[S]):
     """``new_session`` makes one of a connected socket and the address of its peer, or raises ``Refused``.
 
     ``turned_away`` is told how many were, and why: by that, or for want of a descriptor.
     """
 
-    new_session: Callable[[socket.socket, str], Session]
+    new_session: Callable[[socket.socket, str], S]
     log: structlog.typing.FilteringBoundLogger
     turned_away: Callable[[Cause, int], object] = lambda _cause, _count: None
     _way_out: "WayOut" = field(init=False)
     draining: bool = field(default=False, init=False)
-    _live: dict[Session, None] = field(factory=dict, init=False)  # in the order of their arrival
-    _arrived: Lines[tuple[socket.socket, Session]] = field(factory=Lines, init=False)  # of those who are to begin
+    _live: dict[S, None] = field(factory=dict, init=False)  # in the order of their arrival
+    _arrived: Lines[tuple[socket.socket, S]] = field(factory=Lines, init=False)  # of those who are to begin
     _departure: trio.Event = field(factory=trio.Event, init=False)  # the next session to leave while draining
 
     @_way_out.default
@@ -77,6 +80,11 @@ class Acceptor:
     def sessions(self) -> int:
         """How many live."""
         return len(self._live)
+
+    @property
+    def live(self) -> Collection[S]:
+        """Those that live now, in the order of their arrival; one that sleeps while it looks takes a copy."""
+        return self._live.keys()
 
     async def accept(self, listener: socket.socket, nursery: trio.Nursery) -> None:
         """Accept until cancelled. The nursery runs the sessions; the listener is the caller's, and non-blocking."""
@@ -141,7 +149,7 @@ class Acceptor:
         for _ in range(min(most, len(self._arrived))):
             nursery.start_soon(self._run, *self._arrived.next())
 
-    async def _run(self, client: socket.socket, session: Session) -> None:
+    async def _run(self, client: socket.socket, session: S) -> None:
         try:
             with client:  # for the case that the session does not come to close it
                 try:
@@ -254,7 +262,7 @@ class Spare:
             self._descriptor = None
 
 
-async def _tell(live: list[Session], seconds: float) -> None:
+async def _tell(live: Sequence[Session], seconds: float) -> None:
     began_at = trio.current_time()
     for position, session in enumerate(live):
         await trio.sleep_until(began_at + seconds * position / len(live))

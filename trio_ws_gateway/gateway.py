@@ -20,15 +20,18 @@ import trio
 from trio_ws_gateway import collector, scrape, wiring
 from trio_ws_gateway.acceptor import Acceptor
 from trio_ws_gateway.config.settings import Settings
+from trio_ws_gateway.control import of_one_process
 from trio_ws_gateway.limits.budgets import Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms
+from trio_ws_gateway.listening import listen
+from trio_ws_gateway.live import Live
 from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.operating import door_of, operate
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
 from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.health import Health
 
-BACKLOG = 65_535  # the system has a bound of its own, net.core.somaxconn
 LAG_INTERVAL_SECONDS = 1.0
 SWEEP_INTERVAL_SECONDS = 1.0
 FEW_SESSIONS = 5_000
@@ -52,21 +55,25 @@ async def serve(
     Raises ``OSError`` where the address cannot be listened on, and ``BadSettings`` for a file that will not do.
     """
     wiring.try_out(settings)
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await listen(settings) as listener:
+    live = Live(log)
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals, await listen(settings.listen) as listener:
 
         def accepting() -> None:
             port: int = listener.getsockname()[1]
             log.info("listening", host=settings.listen.host, port=port, path=settings.ws_path)
             task_status.started(port)
 
-        await run(
-            settings,
-            log,
-            listener=listener,
-            orders=SignalledOrders(signals, log),
-            metrics=Metrics(max_identities=settings.metrics_max_identities),
-            accepting=accepting,
-        )
+        async with door_of(settings) as door:
+            await run(
+                settings,
+                log,
+                listener=listener,
+                orders=SignalledOrders(signals, log),
+                metrics=Metrics(max_identities=settings.metrics_max_identities),
+                live=live,
+                operate=partial(operate, settings, live.revocations, of_one_process(live.answers), door, log),
+                accepting=accepting,
+            )
     log.info("stopped")
 
 
@@ -89,12 +96,15 @@ async def run(
     orders: AsyncIterator[Order],
     accepting: Callable[[], object],
     metrics: Metrics,
+    live: Live,
+    operate: Callable[..., Awaitable[None]] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
     watch: Callable[[Health], Awaitable[None]] = Health.run,
 ) -> None:
     """Serve what comes to ``listener`` until it is ordered to end.
 
-    ``accepting`` is called when sessions are taken; ``exposition``: what ``/metrics`` says, where that is more than
+    ``accepting`` is called when sessions are taken; ``live`` shows them; ``operate``: a service beside them, started
+    before they may come; ``exposition``: what ``/metrics`` says, where that is more than
     what is in ``metrics``; ``watch``: how it is known whether upstreams are well. Raises
     ``BadSettings`` for a file that will not do.
     """
@@ -124,10 +134,12 @@ async def run(
             reactor=reactor,
             limits=limits,
             turnstile=turnstile,
+            revocations=live.revocations,
             metrics=metrics,
             exposition=exposition or own_exposition,
             log=log,
         )
+        live.watch(lambda: acceptor.live, upstreams.routes, upstreams.health)
         async with trio.open_nursery() as root:
             root.start_soon(_every, LAG_INTERVAL_SECONDS, metrics.loop_lag.set, log)
             if reactor is not None:
@@ -147,6 +159,8 @@ async def run(
             await root.start(upstreams.resolver.run)
             if upstreams.health is not None:
                 root.start_soon(watch, upstreams.health)
+            if operate is not None:
+                await root.start(operate)
             root.start_soon(acceptor.accept, listener, root)
             accepting()
             await _ordered_and_drained(orders, acceptor, settings.graceful_drain_timeout_seconds)
@@ -176,24 +190,7 @@ class SignalledOrders:
         raise StopAsyncIteration
 
 
-async def listen(settings: Settings) -> socket.socket:
-    """A listener at the address of the settings, non-blocking. Raises ``OSError``."""
-    address = settings.listen
-    found = await trio.socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, kind, protocol, _, where = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-async def _ordered_and_drained(orders: AsyncIterator[Order], acceptor: Acceptor, drain_seconds: float) -> None:
+async def _ordered_and_drained(orders: AsyncIterator[Order], acceptor: Acceptor[Session], drain_seconds: float) -> None:
     async with trio.open_nursery() as nursery:
 
         async def drain() -> None:

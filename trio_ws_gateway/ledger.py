@@ -17,14 +17,16 @@ from trio_ws_gateway.relay.relay import Relay
 
 
 class Ledger:
-    """The page of one session. ``id`` names it, ``address`` is the client's, as far as it is known."""
+    """The page of one session. ``id`` names it, ``address`` is the client's, as far as it is known.
+
+    ``relay``: ``None`` before there is one."""
 
     def __init__(self, metrics: Metrics, log: structlog.typing.FilteringBoundLogger, address: str) -> None:
         self.id = secrets.token_hex(6)
         self._metrics = metrics
         self._log = log
-        self._began_at = trio.current_time()
-        self._relay: Relay | None = None
+        self.began_at = trio.current_time()
+        self.relay: Relay | None = None
         self.address = address
         self.greeting: Greeting | None = None
         self.identity: Identity | None = None
@@ -33,7 +35,7 @@ class Ledger:
 
     def begin(self, relay: Relay) -> None:
         """From now on the session is an active one. Not a context manager: those live as long as the session."""
-        self._relay = relay
+        self.relay = relay
         metrics, protocol = self._metrics, relay.greeting.protocol
         metrics.protocol_connections.labels(protocol).inc()
         metrics.active_sessions.inc()
@@ -43,7 +45,7 @@ class Ledger:
         """It is none any more."""
         self._metrics.active_sessions.dec()
         self._metrics.traffic.end(relay)
-        self._metrics.duration.observe(trio.current_time() - self._began_at)
+        self._metrics.duration.observe(trio.current_time() - self.began_at)
 
     def fault(self, error: BaseException) -> None:
         """A mistake of the gateway's own, with its traceback."""
@@ -51,7 +53,7 @@ class Ledger:
 
     def close(self, cause: Cause, detail: str) -> None:
         """The session has ended, or was refused."""
-        relay = self._relay
+        relay = self.relay
         line: dict[str, object] = {"session": self.id, "cause": cause.value, "detail": detail, "client": self.address}
         protocol = "unknown"
         if self.greeting is not None:
@@ -65,7 +67,7 @@ class Ledger:
             line |= relay.counts
         if self.reconnects:
             line["reconnects"] = self.reconnects
-        line["duration"] = round(trio.current_time() - self._began_at, 3)
+        line["duration"] = round(trio.current_time() - self.began_at, 3)
         self._metrics.count_end(cause, protocol)
         self._log.log(level_of(cause), "session ended" if relay is not None else "refused", **line)
 

@@ -4,10 +4,12 @@
 a cause or a metric is said here that its table does not say.
 """
 
+import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from trio_ws_gateway.admin.openapi import description
 from trio_ws_gateway.causes import Cause, Counts
 from trio_ws_gateway.config.rules import MEANINGLESS
 from trio_ws_gateway.config.settings import GROUPS, rows
@@ -86,10 +88,16 @@ def metrics_page() -> str:
     return _METRICS + "\n".join(_metrics()) + "\n"
 
 
+def openapi_page() -> str:
+    """The description of the operator's door, in OpenAPI."""
+    return json.dumps(description(), indent=2) + "\n"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "settings.md": settings_page,
     "causes.md": causes_page,
     "metrics.md": metrics_page,
+    "admin.openapi.json": openapi_page,
 }
 
 

@@ -109,6 +109,11 @@ class Session:
         self._renewal: Renewal | None = None  # of its upstream, where that is wanted
         self._again: Beginning | None = None  # what that one will hear
 
+    @property
+    def ledger(self) -> Ledger:
+        """What is known of it so far."""
+        return self._ledger
+
     def end(self, cause: Cause) -> None:
         """End it for a cause that came from outside; the first one counts."""
         if self._relay is not None:

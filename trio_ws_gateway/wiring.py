@@ -1,6 +1,6 @@
 """Settings become services: which part gets which setting, and what is passed to what.
 
-Opens nothing but the file of certificate authorities, starts nothing, and keeps nothing.
+Opens nothing but the files that settings name, starts nothing, and keeps nothing.
 """
 
 import math
@@ -15,10 +15,13 @@ import trio
 from attrs import frozen
 
 from trio_ws_gateway import leg, redis_client
+from trio_ws_gateway.auth import revocation
 from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.jwks import KeySource
+from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Refused
+from trio_ws_gateway.config.kinds import checked_secret
 from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings, upstream_setting
@@ -63,6 +66,7 @@ def try_out(settings: Settings) -> None:
     """Raise ``BadSettings`` for what ``services`` would not do with, before anything is opened."""
     key_source(settings)
     upstream_tls(settings.upstream_ca_file)
+    admin_credential(settings)
     if settings.redis_url is not None:
         try:
             redis_client.check(settings.redis_url)
@@ -159,6 +163,7 @@ def services(
     reactor: Reactor | None,
     turnstile: Turnstile,
     limits: Limits,
+    revocations: Revocations,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
@@ -177,7 +182,7 @@ def services(
         configure=_configure(settings),
         plain_http=PlainHttp(metrics=exposition, unready=unready),
         draining=draining,
-        authenticator=_authenticator(settings, keys),
+        authenticator=_authenticator(settings, keys, revocations),
         registry=_registry(settings, log),
         routes=upstreams.routes,
         terms=Terms(
@@ -212,7 +217,7 @@ def _configure(settings: Settings) -> Callable[[socket.socket], None]:
     )
 
 
-def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator | None:
+def _authenticator(settings: Settings, keys: KeySource | None, revocations: Revocations) -> Authenticator | None:
     if keys is None:
         return None
     policy = TokenPolicy(
@@ -222,7 +227,30 @@ def _authenticator(settings: Settings, keys: KeySource | None) -> Authenticator 
         leeway_seconds=settings.jwt_leeway_seconds,
         kept_claims=frozenset[str]().union(*(rule.claims_read for rule in settings.limits)),
     )
-    return Authenticator(keys=keys, policy=policy, verdicts=settings.jwt_cache_size)
+    return Authenticator(keys=keys, policy=policy, revocations=revocations, verdicts=settings.jwt_cache_size)
+
+
+def revocation_terms(settings: Settings) -> revocation.Terms:
+    """How long a revocation is needed, and of whose tokens."""
+    return revocation.Terms(
+        life_seconds=settings.jwt_max_life_seconds,
+        leeway_seconds=settings.jwt_leeway_seconds,
+        issuer=settings.jwt_expected_issuer,
+    )
+
+
+def admin_credential(settings: Settings) -> str | None:
+    """What operators show, where they have to show something. Raises ``BadSettings`` for a file that will not do."""
+    if settings.admin_token_file is None:
+        return settings.admin_token
+    right = "a file with nothing but the credential: 16 to 1024 characters without spaces"
+    try:
+        return checked_secret(settings.admin_token_file.read_text(encoding="ascii").strip())
+    except OSError as error:
+        raise BadSettings((Problem("ADMIN_TOKEN_FILE", f"cannot be read: {error.strerror}", right),)) from None
+    except ValueError as error:
+        reason = "holds what is no ASCII" if isinstance(error, UnicodeError) else f"holds a credential that {error}"
+        raise BadSettings((Problem("ADMIN_TOKEN_FILE", reason, right),)) from None
 
 
 def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Registry:

@@ -18,6 +18,7 @@ import trio
 from trio_ws_gateway import collector, gateway, logs, scrape
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.gateway import Order
+from trio_ws_gateway.live import Live
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.prober import FOUND, Appointee
 from trio_ws_gateway.worker_link import Link, NoAnswer
@@ -27,6 +28,7 @@ CUT = "cut"
 METRICS = "metrics"  # asked; the answer is a snapshot
 # To the parent:
 ACCEPTING = "accepting"
+REVOKED = "revoked"  # asked, before it accepts anything; the answer is a list of revocations
 OTHERS_METRICS = "metrics of the others"  # asked with a snapshot; the answer is a list of them
 
 ANSWER_SECONDS = 2.0
@@ -73,23 +75,34 @@ async def work(
             raise scrape.Incomplete from None
         return await scrape.text_in_turns(scrape.summed([own, *others]))
 
+    live = Live(log)
     appointee = Appointee(lambda *found: link.tell(FOUND, found))
-    link = Link(linked, {METRICS: snapshot, CUT: cut, **appointee.answers}, log)
+    link = Link(linked, {METRICS: snapshot, CUT: cut, **live.answers, **appointee.answers}, log)
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_drain_on_signal, signals, give)
             nursery.start_soon(_drain_when_alone, link, give)
+            await _learn(live, link, log)
             await gateway.run(
                 settings,
                 log,
                 listener=listener,
                 orders=orders,
                 metrics=metrics,
+                live=live,
                 accepting=lambda: link.tell(ACCEPTING),
                 exposition=exposition,
                 watch=appointee.watch,
             )
             nursery.cancel_scope.cancel()
+
+
+async def _learn(live: Live, link: Link, log: structlog.typing.FilteringBoundLogger) -> None:
+    """What was revoked before this worker was there. What is from now on it is told over the link."""
+    try:
+        live.learn(await link.ask(REVOKED, seconds=ANSWER_SECONDS))
+    except NoAnswer:
+        log.warning("revocations not known")
 
 
 async def _drain_on_signal(signals: AsyncIterator[int], give: trio.MemorySendChannel[Order]) -> None:

@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -18,13 +19,19 @@ import structlog
 import trio
 
 from trio_ws_gateway import scrape, wiring, worker
+from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.config.settings import Settings
-from trio_ws_gateway.gateway import Order, SignalledOrders, listen
+from trio_ws_gateway.control import Heard
+from trio_ws_gateway.gateway import Order, SignalledOrders
+from trio_ws_gateway.listening import listen
+from trio_ws_gateway.live import REVOCATIONS_MAX
 from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.operating import door_of, operate
 from trio_ws_gateway.prober import FOUND, Appointment, silence_seconds
 from trio_ws_gateway.worker_link import Link, NoAnswer
 
 COUNTING_SECONDS = 1.0  # to answer a scrape; of a worker that is stuck counts what it said last
+ASKING_SECONDS = 1.0  # for what an operator wants to know
 GRACE_SECONDS = 5.0  # beyond the drain time, then a worker that does not end is killed
 PAUSE_SECONDS = 0.5
 PAUSE_MAX_SECONDS = 30.0
@@ -54,10 +61,11 @@ async def serve(settings: Settings, log: structlog.typing.FilteringBoundLogger) 
     wiring.try_out(settings)
     with (
         trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals,
-        await listen(settings) as listener,
+        await listen(settings.listen) as listener,
     ):
-        group = Group(settings, listener, log)
-        await group.run(SignalledOrders(signals, log))
+        async with door_of(settings) as door:
+            group = Group(settings, listener, log, door=door)
+            await group.run(SignalledOrders(signals, log))
     log.info("stopped")
 
 
@@ -70,11 +78,13 @@ class Group:
         listener: socket.socket,
         log: structlog.typing.FilteringBoundLogger,
         *,
+        door: socket.socket | None = None,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._settings = settings
         self._listener = listener
         self._log = log
+        self._door = door
         self._grace_seconds = grace_seconds
         self._size = as_asked(settings.workers)
         self._metrics = Metrics(max_identities=0)
@@ -82,6 +92,7 @@ class Group:
         self._links: dict[int, Link] = {}
         self._counted: dict[int, scrape.Snapshot] = {}  # at the last scrape, so that a death takes little with it
         self._counted_by_the_dead: scrape.Snapshot = []
+        self._revocations = Revocations(REVOCATIONS_MAX)
         self._accepting: set[int] = set()
         self._all_accepted = trio.Event()
         self._ending = trio.Event()
@@ -99,6 +110,7 @@ class Group:
             nursery.start_soon(self._obey, orders)
             nursery.start_soon(self._announce)
             nursery.start_soon(self._appointment.run)
+            await nursery.start(operate, self._settings, self._revocations, self.ask_all, self._door, self._log)
             try:
                 async with trio.open_nursery() as keepers:
                     for number in range(1, self._size + 1):
@@ -216,7 +228,29 @@ class Group:
             others = [taken for other, taken in self._counted.items() if other != number]
             return [*others, self._counted_by_the_dead, scrape.snapshot(self._metrics.registry)]
 
-        return {worker.ACCEPTING: accepting, worker.OTHERS_METRICS: others_metrics, FOUND: found}
+        async def revoked(_: object) -> list[dict[str, Any]]:
+            return [revocation.to_json() for revocation in self._revocations]
+
+        return {
+            worker.ACCEPTING: accepting,
+            worker.OTHERS_METRICS: others_metrics,
+            worker.REVOKED: revoked,
+            FOUND: found,
+        }
+
+    async def ask_all(self, subject: str, body: object) -> Heard:
+        """Ask every worker that lives. One that is silent hears the question when it goes on."""
+        answers: list[Any] = []
+        links = list(self._links.values())
+
+        async def ask(link: Link) -> None:
+            with suppress(NoAnswer):
+                answers.append(await link.ask(subject, body, seconds=ASKING_SECONDS))
+
+        async with trio.open_nursery() as nursery:
+            for link in links:
+                nursery.start_soon(ask, link)
+        return Heard(answers, silent=len(links) - len(answers))
 
     async def _count(self, number: int, link: Link) -> None:
         try:

@@ -13,7 +13,8 @@ from tests.house import House, house
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from trio_ws_gateway import worker, workers
 from trio_ws_gateway.config.settings import Settings
-from trio_ws_gateway.gateway import Order, listen
+from trio_ws_gateway.gateway import Order
+from trio_ws_gateway.listening import listen
 from trio_ws_gateway.upstream.health import SPREAD
 from trio_ws_gateway.worker_link import Link
 
@@ -101,7 +102,7 @@ async def group(**settings: str) -> AsyncIterator[Group]:
     async def serve(
         settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
     ) -> None:
-        with await listen(settings) as listener:
+        with await listen(settings.listen) as listener:
             task_status.started(listener.getsockname()[1])
             parents.append(workers.Group(settings, listener, log))
             await parents[0].run(orders)

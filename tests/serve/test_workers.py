@@ -19,7 +19,8 @@ from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from tests.tcp import Peer
 from trio_ws_gateway import workers
 from trio_ws_gateway.config.settings import Settings
-from trio_ws_gateway.gateway import Order, listen
+from trio_ws_gateway.gateway import Order
+from trio_ws_gateway.listening import listen
 from trio_ws_gateway.wire.frames import TEXT
 
 
@@ -143,7 +144,7 @@ async def test_worker_that_is_stuck() -> None:
     async def serve(
         settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
     ) -> None:
-        with await listen(settings) as listener:
+        with await listen(settings.listen) as listener:
             task_status.started(listener.getsockname()[1])
             groups.append(workers.Group(settings, listener, log, grace_seconds=0.2))
             await groups[0].run(orders)

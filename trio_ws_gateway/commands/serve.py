@@ -47,7 +47,8 @@ def _run(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> None
     except workers.DidNotStart as error:
         raise click.ClickException(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"cannot listen on {settings.listen}: {error.strerror or error}") from None
+        where = error.filename or settings.listen
+        raise click.ClickException(f"cannot listen on {where}: {error.strerror or error}") from None
     except Exception as error:  # a bare traceback on stderr would not have its tokens cut out
         log.critical("crashed", exc_info=error)
         sys.exit(CRASHED_STATUS)

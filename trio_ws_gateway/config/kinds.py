@@ -148,6 +148,15 @@ def _token(text: str) -> str:
     return text
 
 
+def checked_secret(text: str) -> str:
+    """A credential that fits into a header and takes long to guess (RFC 6750 2.1). Raises ``ValueError``."""
+    if not re.fullmatch(r"[!-~]*", text):
+        raise ValueError("has white space, or a character that no header has")
+    if not 16 <= len(text) <= 1024:
+        raise ValueError("is shorter than 16 characters" if len(text) < 16 else "is longer than 1024 characters")
+    return text
+
+
 def _file(text: str) -> Path:
     path = Path(text)
     if not path.is_file():
@@ -249,6 +258,7 @@ LIMIT_RULES = Kind(
     nothing=_NO_RULES,
     nested=True,
 )
+SECRET = Kind("secret", checked_secret, "16 to 1024 characters without spaces, such as `openssl rand -hex 32` makes")
 FILE = Kind("file", _file, "the path of a file that can be read")
 TOPIC = Kind("text", _topic, "a topic of MQTT, without + and #")
 TEMPLATE = Kind("text", _template, "a text in which {sub} and {preferred_username} stand for the token's claims")

@@ -40,6 +40,17 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
             "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
             f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
         )
+    if settings.admin_token is not None and settings.admin_token_file is not None:
+        yield Contradiction(
+            ("ADMIN_TOKEN_FILE", "ADMIN_TOKEN"), "is set, and so is ADMIN_TOKEN", "unset, or set without ADMIN_TOKEN"
+        )
+    open_door = settings.admin_token is None and settings.admin_token_file is None
+    if settings.admin_listen is not None and not settings.admin_listen.is_loopback and open_door:
+        yield Contradiction(
+            ("ADMIN_LISTEN", "ADMIN_TOKEN", "ADMIN_TOKEN_FILE"),
+            "is an address that others can reach, and there is no ADMIN_TOKEN: anybody could cut any session",
+            "a loopback address such as 127.0.0.1:8081; or set ADMIN_TOKEN, or ADMIN_TOKEN_FILE",
+        )
     for limit in RateLimit:
         per_second, burst = f"{limit.value}_PER_SECOND", f"{limit.value}_BURST"
         if getattr(settings, burst.lower()) is not None and getattr(settings, per_second.lower()) is None:

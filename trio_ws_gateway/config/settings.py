@@ -87,6 +87,11 @@ class Settings:
         kinds.COUNT,
         "Tokens whose signature is known to be good, kept by their hash until they expire; 0: none.",
     )
+    jwt_max_life_seconds: float = setting(
+        "86400",
+        kinds.POSITIVE_SECONDS,
+        "The longest that the provider lets a token live: so long a revocation is remembered whose end is not known.",
+    )
     jwt_cache_store: str = setting(
         "memory",
         choice("memory", "redis", aliases={"postgres": "memory"}),
@@ -354,6 +359,22 @@ class Settings:
         "Whether the wills of MQTT clients fire when the gateway drains.",
     )
 
+    # Operating
+
+    admin_listen: Address | None = setting(
+        None,
+        kinds.ADDRESS,
+        "Address and port of the operator's own door, such as 127.0.0.1:8081; unset: there is none.",
+    )
+    admin_token: str | None = setting(
+        None,
+        kinds.SECRET,
+        "The credential (`Authorization: Bearer`) of whoever comes to ADMIN_LISTEN; any other address than a loopback"
+        " needs one.",
+        secret=True,
+    )
+    admin_token_file: Path | None = setting(None, kinds.FILE, "A file that holds that credential, in place of it.")
+
     # Observing
 
     log_format: str = setting("json", choice("json", "console"), "How log lines look.")
@@ -404,6 +425,7 @@ GROUPS = {
     "ws_max_message_bytes": "Limits",
     "upstream_ws_url": "Upstreams",
     "upstream_mqtt_credentials": "MQTT",
+    "admin_listen": "Operating",
     "log_format": "Observing",
 }
 """The headings of the reference, each by the first setting beneath it."""

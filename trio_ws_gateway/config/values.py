@@ -34,6 +34,14 @@ class Address:
     def __str__(self) -> str:
         return f"{bracketed(self.host)}:{self.port}"
 
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can come. A name other than ``localhost`` may mean anything."""
+        try:
+            return ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host.lower() == "localhost"
+
     def reachable(self) -> Self:
         """Where somebody on this machine finds who listens there: every address is the loopback too."""
         return evolve(self, host={"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host))

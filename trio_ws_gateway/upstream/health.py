@@ -54,6 +54,10 @@ class Health:
         if not why:
             self._well(protocol)
 
+    def why(self, protocol: str) -> str | None:
+        """Why that upstream was not well when last asked; empty where it was, ``None`` where nobody asked."""
+        return self._why.get(protocol)
+
     def unready(self, protocols: Iterable[str]) -> str:
         """Why not all of these upstreams are well; empty where they are."""
         for protocol in protocols:

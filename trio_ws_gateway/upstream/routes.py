@@ -6,7 +6,7 @@ single try belongs here. The socket that comes back is the caller's.
 
 import secrets
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import structlog
 import trio
@@ -126,6 +126,10 @@ class Routes:
         if route is None:
             raise Refused(Cause.UPSTREAM_UNAVAILABLE, f"{upstream_setting(protocol)} is not set")
         return route
+
+    @property
+    def all(self) -> Collection[Route]:
+        return self._routes.values()
 
     def is_healthy(self, protocol: str) -> None:
         """A probe has found that upstream well. There is no such word for the other finding: it opens nothing."""
