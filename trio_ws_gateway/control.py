@@ -7,14 +7,16 @@ holds. Knows nothing of HTTP, nor of how a process is reached.
 
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
 from attrs import frozen
 
-from trio_ws_gateway.auth.revocation import Revocation, Revocations
+from trio_ws_gateway.auth.revocation import Full, Revocation, Revocations
 from trio_ws_gateway.live import CUT_SESSION, REVOKE, SESSIONS, UPSTREAMS
+
+HEARD_MAX = 1000  # in one question
 
 
 @frozen
@@ -76,6 +78,19 @@ class Control:
         heard = await self._ask_all(REVOKE, [revocation.to_json()])
         told = None if self._shares is None else await self._shares.tell(revocation)
         return Outcome(cut=sum(heard.answers), silent=heard.silent, told=told)
+
+    async def hear(self, revocations: Iterable[Revocation]) -> None:
+        """What other gateways have revoked. What is known already changes nothing."""
+        now = self._clock()
+        new = []
+        for revocation in revocations:
+            try:
+                if self._revocations.add(revocation, now):
+                    new.append(revocation.to_json())
+            except Full:
+                new.append(revocation.to_json())  # for what lives; that it is not kept each process says
+        for first in range(0, len(new), HEARD_MAX):
+            await self._ask_all(REVOKE, new[first : first + HEARD_MAX])
 
     async def sessions(self, *, after: str, limit: int, sub: str | None, protocol: str | None) -> Found:
         """Live sessions in the order of their ids, at most ``limit`` of those after ``after``."""

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import structlog
 import trio
 
-from trio_ws_gateway.auth.revocation import Full, Revocation, Revocations
+from trio_ws_gateway.auth.revocation import REVOCATIONS_MAX, Full, Revocation, Revocations
 from trio_ws_gateway.causes import Cause
 from trio_ws_gateway.ledger import Ledger
 from trio_ws_gateway.upstream.health import Health
@@ -25,8 +25,6 @@ REVOKE = "revoke"  # a list of revocations; answered by how many sessions that e
 SESSIONS = "sessions"  # "after" an id, at most "limit", of a "sub" and a "protocol"; answered by them
 CUT_SESSION = "cut session"  # an id; answered by whether there is one
 UPSTREAMS = "upstreams"  # answered by all of them
-
-REVOCATIONS_MAX = 100_000
 
 
 class Session(Protocol):

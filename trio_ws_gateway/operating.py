@@ -1,4 +1,4 @@
-"""What stands beside the sessions of a group: the operator's door, and what comes and goes through it.
+"""What stands beside the sessions of a group: the operator's door, and the way to other gateways' revocations.
 
 A service of the process that can ask all others: the parent of a group, or the only process that there is.
 """
@@ -26,9 +26,15 @@ async def operate(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Until cancelled. Started when sessions may come. ``door``: a listener for operators, where there is one."""
-    control = Control(revocations, ask_all)
+    """Until cancelled. Started when sessions may come: what other gateways have revoked is known, if Redis is there.
+
+    ``door``: a listener for operators, where there is one.
+    """
+    exchange = wiring.exchange(settings, revocations, lambda heard: control.hear(heard), log)
+    control = Control(revocations, ask_all, shares=exchange)
     async with trio.open_nursery() as nursery:
+        if exchange is not None:
+            await nursery.start(exchange.run)
         if door is not None:
             nursery.start_soon(_answer_operators, settings, control, door, log)
         task_status.started()

@@ -113,8 +113,7 @@ def _settings() -> Iterator[str]:
         if heading := GROUPS.get(name.lower()):
             yield from ("", f"## {heading}", "", "| name | type | default | what it does |", "|---|---|---|---|")
         default = "unset" if not row.default else row.default if row.is_derived else f"`{row.default}`"
-        no_effect = "" if row.works_for is None else _NO_EFFECT
-        yield f"| `{name}` | {row.kind.name} | {default} | {row.sentence}{no_effect} |"
+        yield f"| `{name}` | {row.kind.name} | {default} | {row.sentence} |"
         if name == "RAW_WS_BACKEND_URL":
             yield (
                 "| `UPSTREAM_<PROTOCOL>_URL` | WebSocket URL | unset |"

@@ -17,6 +17,7 @@ from attrs import frozen
 from trio_ws_gateway import leg, redis_client
 from trio_ws_gateway.auth import revocation
 from trio_ws_gateway.auth.authenticator import Authenticator
+from trio_ws_gateway.auth.exchange import Exchange
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.auth.token import TokenPolicy
@@ -237,6 +238,18 @@ def revocation_terms(settings: Settings) -> revocation.Terms:
         leeway_seconds=settings.jwt_leeway_seconds,
         issuer=settings.jwt_expected_issuer,
     )
+
+
+def exchange(
+    settings: Settings,
+    revocations: Revocations,
+    hear: Callable[[list[revocation.Revocation]], Awaitable[None]],
+    log: structlog.typing.FilteringBoundLogger,
+) -> Exchange | None:
+    """The way to other gateways' revocations, where the settings want one."""
+    if settings.jwt_cache_store != "redis" or settings.redis_url is None:
+        return None
+    return Exchange(settings.redis_url, prefix=settings.jwt_cache_prefix, revocations=revocations, hear=hear, log=log)
 
 
 def admin_credential(settings: Settings) -> str | None:

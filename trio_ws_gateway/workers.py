@@ -19,12 +19,11 @@ import structlog
 import trio
 
 from trio_ws_gateway import scrape, wiring, worker
-from trio_ws_gateway.auth.revocation import Revocations
+from trio_ws_gateway.auth.revocation import REVOCATIONS_MAX, Revocations
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.control import Heard
 from trio_ws_gateway.gateway import Order, SignalledOrders
 from trio_ws_gateway.listening import listen
-from trio_ws_gateway.live import REVOCATIONS_MAX
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.operating import door_of, operate
 from trio_ws_gateway.prober import FOUND, Appointment, silence_seconds

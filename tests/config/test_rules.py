@@ -73,11 +73,4 @@ def test_name_without_meaning_is_warned_of(name: str) -> None:
 def test_postgres_means_memory() -> None:
     """The store that is not offered is accepted, and what happens instead is said."""
     assert warned({"JWT_CACHE_STORE": "Postgres"}) == ["JWT_CACHE_STORE=postgres is accepted"]
-
-
-def test_setting_whose_feature_is_not_there_yet_is_warned_of() -> None:
-    """A setting without effect is named where it was set, unless to the value that is in effect anyway."""
-    settings = Settings(**SOUND, jwt_cache_prefix="tokens:")
-    given = {"JWT_CACHE_PREFIX": "tokens:", "WS_PATH": "/ws"}
-    assert list(warnings_for(settings, given)) == ["JWT_CACHE_PREFIX is accepted but has no effect yet"]
     assert warned({"JWT_CACHE_STORE": "memory"}) == []

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import trio
 
 from tests.serve.outside import Outside, outside
 from tests.serve.test_workers import children, sessions_in_both
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
+from tests.servers.redis import Redis
 
 REVOKED = (1008, "Token revoked")
 AT_ONCE_SECONDS = 0.1
@@ -116,3 +118,34 @@ async def test_during_drain(tmp_path: Path) -> None:
         assert (await clients[0].hear_close())[0] == 1012
         there.gateway.signal(signal.SIGINT)
         assert await there.exit_status() == 0
+
+
+@pytest.mark.integration
+async def test_fleet(tmp_path: Path) -> None:
+    """What is revoked at one gateway holds at all within a second: at those that start later, and behind an absence of
+    Redis also what was revoked meanwhile."""
+    redis = Redis.start(tmp_path)
+    shared = {"JWT_CACHE_STORE": "redis", "REDIS_URL": redis.url}
+    homes = [tmp_path / name for name in ("one", "other", "late")]
+    for home in homes:
+        home.mkdir()
+    try:
+        async with operated(homes[0], ready=True, WORKERS="2", **shared) as (one, operator):
+            shared |= {"JWKS_URL": one.house.provider.jwks_uri, "RAW_WS_BACKEND_URL": one.house.upstream.url}
+            mint = one.house.provider.mint
+            async with outside(homes[1], ready=True, **shared) as other:
+                async with other.house.open(token=mint(sub="a")) as client:
+                    assert (await revoke(operator, sub="a"))["scope"] == "all gateways"
+                    with trio.fail_after(1):
+                        assert await client.hear_close() == REVOKED
+                assert await statuses(other, mint(sub="a"), 1) == {401}
+                async with outside(homes[2], ready=True, **shared) as late:
+                    assert await statuses(late, mint(sub="a"), 1) == {401}
+                redis.kill()
+                assert "when Redis is back" in (await revoke(operator, sub="b"))["scope"]
+                assert await statuses(one, mint(sub="b")) == {401}
+                async with other.house.open(token=mint(sub="b")) as client:
+                    redis = Redis.start(tmp_path, port=redis.port, name="back")
+                    assert await client.hear_close() == REVOKED
+    finally:
+        redis.kill()

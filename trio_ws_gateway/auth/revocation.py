@@ -15,6 +15,7 @@ from trio_ws_gateway.auth.identity import Identity
 
 NAMES: Final = ("jti", "sid", "sub", "session")  # the more special ones first
 TEXT_MAX: Final = 1024  # characters of a name: what is compared with claims must not fill the memory
+REVOCATIONS_MAX: Final = 100_000  # that anybody remembers at a time
 ARRIVAL_SECONDS: Final = 60.0  # what has nothing left to refuse has sessions to cut still, everywhere
 
 _Key = tuple[str | bool | None, ...]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from attrs import frozen
 
 from trio_ws_gateway.config.limit_rules import RateLimit
-from trio_ws_gateway.config.settings import Settings, rows
+from trio_ws_gateway.config.settings import Settings
 
 MEANINGLESS = {
     "INGRESS_HOST": "the ingress knows its own name",
@@ -91,10 +91,3 @@ def warnings_for(settings: Settings, given: Mapping[str, str]) -> Iterator[str]:
         yield "JWT_CACHE_STORE=postgres is accepted but means `memory` here: nothing is kept in PostgreSQL"
     if settings.jwt_cache_store == "redis" and settings.redis_url is None:
         yield "JWT_CACHE_STORE=redis needs REDIS_URL, which is unset: what is known of tokens stays in memory"
-    without_effect = [
-        name
-        for name, row in rows()
-        if name in given and row.works_for is not None and getattr(settings, name.lower()) not in row.works_for
-    ]
-    for name in without_effect:
-        yield f"{name} is accepted but has no effect yet"

@@ -95,10 +95,9 @@ class Settings:
     jwt_cache_store: str = setting(
         "memory",
         choice("memory", "redis", aliases={"postgres": "memory"}),
-        "Where verdicts and revocations are kept.",
-        works_for=("memory",),
+        "Where revocations are kept: `redis` shares them with all gateways that have this REDIS_URL.",
     )
-    jwt_cache_prefix: str = setting("jwt_cached_token_", kinds.TEXT, "Begins every key in Redis.", works_for=())
+    jwt_cache_prefix: str = setting("jwt_cached_token_", kinds.TEXT, "Begins the key of the revocations in Redis.")
     allow_anonymous: bool = setting(
         "false",
         kinds.BOOLEAN,

@@ -19,7 +19,6 @@ class Row:
     """What the table says of a setting.
 
     ``default``: as it would be written, or in words where it ``is_derived`` from other settings.
-    ``works_for``: ``None`` where the feature is there; else the only values that have an effect so far.
     ``secret``: the value is never shown.
     """
 
@@ -28,27 +27,21 @@ class Row:
     sentence: str
     is_derived: bool = False
     secret: bool = False
-    works_for: tuple[object, ...] | None = None
 
 
 @overload
-def setting(
-    default: str, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
-) -> T: ...
+def setting(default: str, kind: Kind[T], sentence: str, *, secret: bool = ...) -> T: ...
 @overload
-def setting(
-    default: None, kind: Kind[T], sentence: str, *, secret: bool = ..., works_for: tuple[object, ...] | None = ...
-) -> T | None: ...
+def setting(default: None, kind: Kind[T], sentence: str, *, secret: bool = ...) -> T | None: ...
 def setting(
     default: str | None,
     kind: Kind[T],
     sentence: str,
     *,
     secret: bool = False,
-    works_for: tuple[object, ...] | None = None,
 ) -> Any:
     """A field whose default is written as in the environment; ``None`` and ``""``: unset."""
-    row = Row(kind=kind, default=default, sentence=sentence, secret=secret, works_for=works_for)
+    row = Row(kind=kind, default=default, sentence=sentence, secret=secret)
     return field(default=kind.parse(default) if default else kind.nothing, repr=not secret, metadata={"row": row})
 
 
@@ -57,9 +50,7 @@ def derived(
     value: Callable[[Any], T],
     kind: Kind[Any],
     sentence: str,
-    *,
-    works_for: tuple[object, ...] | None = None,
 ) -> T:
     """A field whose default follows from fields above it; ``words`` say how."""
-    row = Row(kind=kind, default=words, is_derived=True, sentence=sentence, works_for=works_for)
+    row = Row(kind=kind, default=words, is_derived=True, sentence=sentence)
     return field(default=Factory(value, takes_self=True), metadata={"row": row})
