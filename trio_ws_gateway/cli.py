@@ -11,7 +11,7 @@ import click
 from trio_ws_gateway import __version__
 from trio_ws_gateway.output import lasting
 
-COMMANDS = ("serve", "demo", "check", "token", "probe", "healthcheck")
+COMMANDS = ("serve", "demo", "check", "token", "probe", "healthcheck", "sessions", "revoke")
 """In the order of the help; each is the function of that name in the module of that name."""
 
 

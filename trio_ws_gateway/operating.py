@@ -11,6 +11,7 @@ import structlog
 import trio
 
 from trio_ws_gateway import wiring
+from trio_ws_gateway.admin.credential import credential_of
 from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.control import AskAll, Control
@@ -50,7 +51,7 @@ async def _answer_operators(
     from trio_ws_gateway.admin.app import application
     from trio_ws_gateway.admin.serving import serve
 
-    app = application(control, wiring.revocation_terms(settings), credential=wiring.admin_credential(settings), log=log)
+    app = application(control, wiring.revocation_terms(settings), credential=credential_of(settings), log=log)
     host, port, *_ = door.getsockname()
     log.info("operators welcome", host=host, port=port)
     await serve(app, door)

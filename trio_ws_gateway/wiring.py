@@ -15,6 +15,7 @@ import trio
 from attrs import frozen
 
 from trio_ws_gateway import leg, redis_client
+from trio_ws_gateway.admin.credential import credential_of
 from trio_ws_gateway.auth import revocation
 from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.exchange import Exchange
@@ -22,7 +23,6 @@ from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.auth.token import TokenPolicy
 from trio_ws_gateway.causes import Refused
-from trio_ws_gateway.config.kinds import checked_secret
 from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings, upstream_setting
@@ -67,7 +67,7 @@ def try_out(settings: Settings) -> None:
     """Raise ``BadSettings`` for what ``services`` would not do with, before anything is opened."""
     key_source(settings)
     upstream_tls(settings.upstream_ca_file)
-    admin_credential(settings)
+    credential_of(settings)
     if settings.redis_url is not None:
         try:
             redis_client.check(settings.redis_url)
@@ -250,20 +250,6 @@ def exchange(
     if settings.jwt_cache_store != "redis" or settings.redis_url is None:
         return None
     return Exchange(settings.redis_url, prefix=settings.jwt_cache_prefix, revocations=revocations, hear=hear, log=log)
-
-
-def admin_credential(settings: Settings) -> str | None:
-    """What operators show, where they have to show something. Raises ``BadSettings`` for a file that will not do."""
-    if settings.admin_token_file is None:
-        return settings.admin_token
-    right = "a file with nothing but the credential: 16 to 1024 characters without spaces"
-    try:
-        return checked_secret(settings.admin_token_file.read_text(encoding="ascii").strip())
-    except OSError as error:
-        raise BadSettings((Problem("ADMIN_TOKEN_FILE", f"cannot be read: {error.strerror}", right),)) from None
-    except ValueError as error:
-        reason = "holds what is no ASCII" if isinstance(error, UnicodeError) else f"holds a credential that {error}"
-        raise BadSettings((Problem("ADMIN_TOKEN_FILE", reason, right),)) from None
 
 
 def _registry(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> Registry:
