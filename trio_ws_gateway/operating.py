@@ -54,7 +54,7 @@ async def _answer_operators(
     app = application(control, wiring.revocation_terms(settings), credential=credential_of(settings), log=log)
     host, port, *_ = door.getsockname()
     log.info("operators welcome", host=host, port=port)
-    await serve(app, door)
+    await serve(app, door, log)
 
 
 @asynccontextmanager

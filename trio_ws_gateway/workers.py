@@ -238,18 +238,22 @@ class Group:
         }
 
     async def ask_all(self, subject: str, body: object) -> Heard:
-        """Ask every worker that lives. One that is silent hears the question when it goes on."""
+        """Ask every worker that accepts. One that is silent hears the question when it goes on, and one that is still
+        starting hears it before it accepts anything."""
         answers: list[Any] = []
-        links = list(self._links.values())
+        asked = [link for number, link in self._links.items() if number in self._accepting]
+        for number, link in self._links.items():
+            if number not in self._accepting:
+                link.tell(subject, body)
 
         async def ask(link: Link) -> None:
             with suppress(NoAnswer):
                 answers.append(await link.ask(subject, body, seconds=ASKING_SECONDS))
 
         async with trio.open_nursery() as nursery:
-            for link in links:
+            for link in asked:
                 nursery.start_soon(ask, link)
-        return Heard(answers, silent=len(links) - len(answers))
+        return Heard(answers, silent=len(asked) - len(answers))
 
     async def _count(self, number: int, link: Link) -> None:
         try:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -226,6 +226,34 @@ async def test_bad_query(query: str) -> None:
         answer = await operator.get(f"/admin/sessions?{query}")
         assert answer.status_code == 422
         checked(answer, "/admin/sessions", "get")
+
+
+async def test_what_is_no_http() -> None:
+    """Whatever comes through the door ends neither it nor a session."""
+    async with operated() as (home, operator), home.raw() as (client, upstream):
+        for junk in (
+            b"\x00" * 5000,
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"GET /admin/sessions HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n",
+            b"POST /admin/revoke HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+            b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\xff" * 100,
+            b"GET /admin/sessions HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nHost: a\r\n"
+            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n" + b"\xff" * 20,
+            b"GET /" + b"x" * 100_000,
+            b"GET /%ff%00 HTTP/1.1\r\nHost: \xff\r\nAuthorization: Bearer \xff\r\n\r\n",
+        ):
+            stream = await trio.open_tcp_stream("127.0.0.1", operator.base_url.port or 0)
+            async with stream:
+                with suppress(trio.BrokenResourceError):
+                    await stream.send_all(junk)
+                    await stream.send_eof()
+                    with trio.move_on_after(1):
+                        while await stream.receive_some():
+                            pass
+        assert (await operator.get("/admin/sessions")).status_code == 200
+        await client.say(TEXT, b"hello")
+        assert (await upstream.hear())[2] == b"hello"
+        assert home.lines("fault") == []
 
 
 async def test_anonymous_sessions() -> None:

@@ -1,20 +1,74 @@
-"""The operator's door in operation: Hypercorn runs the application on a listener that is open already."""
+"""The operator's door in operation: Hypercorn speaks HTTP with whoever comes, one connection at a time.
+
+Its own ``serve`` is not used: what one connection brings about there ends all of them, and the process with them (a
+malformed body behind an answer is enough, and needs no credential). Nor may somebody who reads nothing hold up the
+end: Hypercorn shields what it sends from cancellation.
+"""
 
 import socket
 
+import structlog
+import trio
+from hypercorn.app_wrappers import ASGIWrapper
 from hypercorn.config import Config
-from hypercorn.trio import serve as run_hypercorn
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
 from starlette.applications import Starlette
 
 READ_SECONDS = 10  # a connection that says nothing for so long is closed
+WRITE_SECONDS = 5.0
+CONNECTIONS_MAX = 100
 
 
-async def serve(app: Starlette, listener: socket.socket) -> None:
-    """Until cancelled. The listener stays the caller's: Hypercorn closes a copy of it."""
+async def serve(app: Starlette, listener: socket.socket, log: structlog.typing.FilteringBoundLogger) -> None:
+    """Until cancelled. The listener stays the caller's."""
     config = Config()
-    config.bind = [f"fd://{listener.dup().detach()}"]
-    config.errorlog = None  # what goes wrong in the application it logs itself, without tokens
+    config.errorlog = None  # what goes wrong is logged here and by the application, without tokens
     config.include_server_header = False
     config.read_timeout = READ_SECONDS
-    config.graceful_timeout = 0
-    await run_hypercorn(app, config, mode="asgi")  # type: ignore[arg-type]
+    room = trio.CapacityLimiter(CONNECTIONS_MAX)
+    context = WorkerContext(None)
+
+    async def converse(stream: trio.SocketStream) -> None:
+        try:
+            room.acquire_on_behalf_of_nowait(stream)
+        except trio.WouldBlock:
+            return
+        try:
+            await TCPServer(ASGIWrapper(app), config, context, {}, _Patient(stream))  # type: ignore[arg-type]
+        except Exception as error:  # whatever comes through this door ends nothing but itself
+            while isinstance(error, ExceptionGroup):
+                error = error.exceptions[0]
+            log.warning("operator's connection failed", reason=f"{type(error).__name__}: {error}")
+        finally:
+            room.release_on_behalf_of(stream)
+
+    copy = trio.SocketListener(trio.socket.from_stdlib_socket(listener.dup()))
+    await trio.serve_listeners(converse, [copy])
+
+
+class _Patient(trio.abc.HalfCloseableStream):
+    """A connection that is given up where the other side takes nothing."""
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        self._stream = stream
+        self.socket = stream.socket  # asked for addresses
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        with trio.move_on_after(WRITE_SECONDS) as patience:
+            await self._stream.send_all(data)
+        if patience.cancelled_caught:
+            await trio.aclose_forcefully(self._stream)
+            raise trio.BrokenResourceError("it takes nothing")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_eof(self) -> None:
+        await self._stream.send_eof()
+
+    async def aclose(self) -> None:
+        await self._stream.aclose()
