@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import trio
+from attrs import evolve
 
 from trio_ws_gateway import leg
 from trio_ws_gateway.causes import Cause, Refused
@@ -41,8 +42,9 @@ class Client:
         self._ahead.clear()
         return ahead
 
-    async def read_head(self, seconds: float) -> Request | None:
-        """Its request, ``None`` where it leaves without a byte: that is how balancers look whether a port is open.
+    async def read_request(self, seconds: float, *, takes_body: str | None = None) -> Request | None:
+        """Its request, with the body that it may have there; ``None`` where it leaves without a byte: that is how
+        balancers look whether a port is open.
 
         Raises ``Refused`` for a request that is too slow, too big, malformed, or never whole.
         """
@@ -61,7 +63,14 @@ class Client:
                     raise
             head = bytes(self._ahead[:end])
             del self._ahead[:end]
-            return parse_request(head)
+            request = parse_request(head, takes_body=takes_body)
+            if request.headers.get("expect") is not None and request.body_bytes:
+                await self.say(b"HTTP/1.1 100 Continue\r\n\r\n")
+            while len(self._ahead) < request.body_bytes:
+                await self._receive("before the end of its request")
+            body = bytes(self._ahead[: request.body_bytes])
+            del self._ahead[: request.body_bytes]
+            return evolve(request, body=body) if body else request
         raise Refused(Cause.NOTHING_SAID, "no whole request head in time")
 
     async def hear(

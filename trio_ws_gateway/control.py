@@ -79,6 +79,15 @@ class Control:
         told = None if self._shares is None else await self._shares.tell(revocation)
         return Outcome(cut=sum(heard.answers), silent=heard.silent, told=told)
 
+    async def obey(self, revocations: Iterable[Revocation]) -> bool:
+        """What a provider has ordered. Whether it is in effect in all processes that are not silent."""
+        try:
+            for revocation in revocations:
+                await self.revoke(revocation)
+        except Full:
+            return False
+        return True
+
     async def hear(self, revocations: Iterable[Revocation]) -> None:
         """What other gateways have revoked. What is known already changes nothing."""
         now = self._clock()

@@ -19,6 +19,7 @@ import trio
 
 from trio_ws_gateway import collector, scrape, wiring
 from trio_ws_gateway.acceptor import Acceptor
+from trio_ws_gateway.backchannel import RevokeAll
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.control import of_one_process
 from trio_ws_gateway.limits.budgets import Budgets
@@ -26,7 +27,7 @@ from trio_ws_gateway.limits.connections import Connections, ConnectionTerms
 from trio_ws_gateway.listening import listen
 from trio_ws_gateway.live import Live
 from trio_ws_gateway.metrics import Metrics
-from trio_ws_gateway.operating import door_of, operate
+from trio_ws_gateway.operating import Operation, door_of
 from trio_ws_gateway.relay.reactor import reactor_if_possible
 from trio_ws_gateway.session import Session
 from trio_ws_gateway.turnstile import Turnstile
@@ -64,6 +65,7 @@ async def serve(
             task_status.started(port)
 
         async with door_of(settings) as door:
+            operation = Operation(settings, live.revocations, of_one_process(live.answers), door, log)
             await run(
                 settings,
                 log,
@@ -71,7 +73,8 @@ async def serve(
                 orders=SignalledOrders(signals, log),
                 metrics=Metrics(max_identities=settings.metrics_max_identities),
                 live=live,
-                operate=partial(operate, settings, live.revocations, of_one_process(live.answers), door, log),
+                operate=operation.run,
+                revoke_all=operation.control.obey,
                 accepting=accepting,
             )
     log.info("stopped")
@@ -97,13 +100,15 @@ async def run(
     accepting: Callable[[], object],
     metrics: Metrics,
     live: Live,
+    revoke_all: RevokeAll,
     operate: Callable[..., Awaitable[None]] | None = None,
     exposition: Callable[[], Awaitable[bytes]] | None = None,
     watch: Callable[[Health], Awaitable[None]] = Health.run,
 ) -> None:
     """Serve what comes to ``listener`` until it is ordered to end.
 
-    ``accepting`` is called when sessions are taken; ``live`` shows them; ``operate``: a service beside them, started
+    ``accepting`` is called when sessions are taken; ``live`` shows them; ``revoke_all``: to revoke in the
+    whole group; ``operate``: a service beside them, started
     before they may come; ``exposition``: what ``/metrics`` says, where that is more than
     what is in ``metrics``; ``watch``: how it is known whether upstreams are well. Raises
     ``BadSettings`` for a file that will not do.
@@ -135,6 +140,7 @@ async def run(
             limits=limits,
             turnstile=turnstile,
             revocations=live.revocations,
+            revoke_all=revoke_all,
             metrics=metrics,
             exposition=exposition or own_exposition,
             log=log,

@@ -18,27 +18,32 @@ from trio_ws_gateway.control import AskAll, Control
 from trio_ws_gateway.listening import listen
 
 
-async def operate(
-    settings: Settings,
-    revocations: Revocations,
-    ask_all: AskAll,
-    door: socket.socket | None,
-    log: structlog.typing.FilteringBoundLogger,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
-    """Until cancelled. Started when sessions may come: what other gateways have revoked is known, if Redis is there.
+class Operation:
+    """``control``: what can be done to the group. ``door``: a listener for operators, where there is one."""
 
-    ``door``: a listener for operators, where there is one.
-    """
-    exchange = wiring.exchange(settings, revocations, lambda heard: control.hear(heard), log)
-    control = Control(revocations, ask_all, shares=exchange)
-    async with trio.open_nursery() as nursery:
-        if exchange is not None:
-            await nursery.start(exchange.run)
-        if door is not None:
-            nursery.start_soon(_answer_operators, settings, control, door, log)
-        task_status.started()
+    def __init__(
+        self,
+        settings: Settings,
+        revocations: Revocations,
+        ask_all: AskAll,
+        door: socket.socket | None,
+        log: structlog.typing.FilteringBoundLogger,
+    ) -> None:
+        self._settings = settings
+        self._exchange = wiring.exchange(settings, revocations, lambda heard: self.control.hear(heard), log)
+        self._door = door
+        self._log = log
+        self.control = Control(revocations, ask_all, shares=self._exchange)
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Until cancelled. Started when sessions may come: what other gateways have revoked is known, if Redis is
+        there."""
+        async with trio.open_nursery() as nursery:
+            if self._exchange is not None:
+                await nursery.start(self._exchange.run)
+            if self._door is not None:
+                nursery.start_soon(_answer_operators, self._settings, self.control, self._door, self._log)
+            task_status.started()
 
 
 async def _answer_operators(

@@ -151,7 +151,9 @@ class Session:
 
     async def _begin(self) -> bytes | None:
         """Read the request: the answer to a plain one; any other opens a relay."""
-        request = await self._client.read_head(self._settings.ws_handshake_timeout_seconds)
+        request = await self._client.read_request(
+            self._settings.ws_handshake_timeout_seconds, takes_body=self._services.plain_http.takes_body
+        )
         if request is None:
             return None
         self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")

@@ -22,6 +22,7 @@ from trio_ws_gateway.auth.exchange import Exchange
 from trio_ws_gateway.auth.jwks import KeySource
 from trio_ws_gateway.auth.revocation import Revocations
 from trio_ws_gateway.auth.token import TokenPolicy
+from trio_ws_gateway.backchannel import BackchannelLogout, RevokeAll
 from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import BadSettings, Problem
@@ -165,6 +166,7 @@ def services(
     turnstile: Turnstile,
     limits: Limits,
     revocations: Revocations,
+    revoke_all: RevokeAll,
     metrics: Metrics,
     exposition: Callable[[], Awaitable[bytes]],
     log: structlog.typing.FilteringBoundLogger,
@@ -178,12 +180,18 @@ def services(
             return "the provider's keys are not there yet"
         return "" if upstreams.health is None else upstreams.health.unready(settings.ready_needs_upstreams)
 
+    authenticator = _authenticator(settings, keys, revocations)
+    logout = None
+    if authenticator is not None and settings.oidc_client_id is not None:
+        terms = revocation_terms(settings)
+        logout = BackchannelLogout(authenticator, settings.oidc_client_id, terms, revocations, revoke_all, log)
+
     return Services(
         settings=settings,
         configure=_configure(settings),
-        plain_http=PlainHttp(metrics=exposition, unready=unready),
+        plain_http=PlainHttp(metrics=exposition, unready=unready, logout=logout),
         draining=draining,
-        authenticator=_authenticator(settings, keys, revocations),
+        authenticator=authenticator,
         registry=_registry(settings, log),
         routes=upstreams.routes,
         terms=Terms(

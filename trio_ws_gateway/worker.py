@@ -16,6 +16,7 @@ import structlog
 import trio
 
 from trio_ws_gateway import collector, gateway, logs, scrape
+from trio_ws_gateway.auth.revocation import Revocation
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.gateway import Order
 from trio_ws_gateway.live import Live
@@ -29,6 +30,7 @@ METRICS = "metrics"  # asked; the answer is a snapshot
 # To the parent:
 ACCEPTING = "accepting"
 REVOKED = "revoked"  # asked, before it accepts anything; the answer is a list of revocations
+REVOKE_ALL = "revoke in all"  # asked with a list of revocations; the answer is whether that is in effect
 OTHERS_METRICS = "metrics of the others"  # asked with a snapshot; the answer is a list of them
 
 ANSWER_SECONDS = 2.0
@@ -75,6 +77,12 @@ async def work(
             raise scrape.Incomplete from None
         return await scrape.text_in_turns(scrape.summed([own, *others]))
 
+    async def revoke_all(revocations: list[Revocation]) -> bool:
+        try:
+            return bool(await link.ask(REVOKE_ALL, [each.to_json() for each in revocations], seconds=ANSWER_SECONDS))
+        except NoAnswer:
+            return False
+
     live = Live(log)
     appointee = Appointee(lambda *found: link.tell(FOUND, found))
     link = Link(linked, {METRICS: snapshot, CUT: cut, **live.answers, **appointee.answers}, log)
@@ -90,6 +98,7 @@ async def work(
                 orders=orders,
                 metrics=metrics,
                 live=live,
+                revoke_all=revoke_all,
                 accepting=lambda: link.tell(ACCEPTING),
                 exposition=exposition,
                 watch=appointee.watch,

@@ -19,13 +19,13 @@ import structlog
 import trio
 
 from trio_ws_gateway import scrape, wiring, worker
-from trio_ws_gateway.auth.revocation import REVOCATIONS_MAX, Revocations
+from trio_ws_gateway.auth.revocation import REVOCATIONS_MAX, Revocation, Revocations
 from trio_ws_gateway.config.settings import Settings
 from trio_ws_gateway.control import Heard
 from trio_ws_gateway.gateway import Order, SignalledOrders
 from trio_ws_gateway.listening import listen
 from trio_ws_gateway.metrics import Metrics
-from trio_ws_gateway.operating import door_of, operate
+from trio_ws_gateway.operating import Operation, door_of
 from trio_ws_gateway.prober import FOUND, Appointment, silence_seconds
 from trio_ws_gateway.worker_link import Link, NoAnswer
 
@@ -83,7 +83,6 @@ class Group:
         self._settings = settings
         self._listener = listener
         self._log = log
-        self._door = door
         self._grace_seconds = grace_seconds
         self._size = as_asked(settings.workers)
         self._metrics = Metrics(max_identities=0)
@@ -92,6 +91,7 @@ class Group:
         self._counted: dict[int, scrape.Snapshot] = {}  # at the last scrape, so that a death takes little with it
         self._counted_by_the_dead: scrape.Snapshot = []
         self._revocations = Revocations(REVOCATIONS_MAX)
+        self._operation = Operation(settings, self._revocations, self.ask_all, door, log)
         self._accepting: set[int] = set()
         self._all_accepted = trio.Event()
         self._ending = trio.Event()
@@ -109,7 +109,7 @@ class Group:
             nursery.start_soon(self._obey, orders)
             nursery.start_soon(self._announce)
             nursery.start_soon(self._appointment.run)
-            await nursery.start(operate, self._settings, self._revocations, self.ask_all, self._door, self._log)
+            await nursery.start(self._operation.run)
             try:
                 async with trio.open_nursery() as keepers:
                     for number in range(1, self._size + 1):
@@ -230,10 +230,14 @@ class Group:
         async def revoked(_: object) -> list[dict[str, Any]]:
             return [revocation.to_json() for revocation in self._revocations]
 
+        async def revoke_all(body: list[dict[str, Any]]) -> bool:
+            return await self._operation.control.obey(map(Revocation.from_json, body))
+
         return {
             worker.ACCEPTING: accepting,
             worker.OTHERS_METRICS: others_metrics,
             worker.REVOKED: revoked,
+            worker.REVOKE_ALL: revoke_all,
             FOUND: found,
         }
 

@@ -17,6 +17,7 @@ from tests.serve.outside import Outside, outside
 from tests.serve.test_workers import children, sessions_in_both
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from tests.servers.redis import Redis
+from tests.session.test_logout import log_out, logout_token
 
 REVOKED = (1008, "Token revoked")
 AT_ONCE_SECONDS = 0.1
@@ -63,9 +64,14 @@ async def seconds_to_cut(there: Outside, operator: httpx.AsyncClient, sub: str) 
 
 async def test_group(tmp_path: Path) -> None:
     """Sessions of all workers are listed, and cut by whoever has them. A revocation cuts those of all within 100 ms,
-    and holds in a worker that starts later. A worker that is stuck is counted, and hears of it when it goes on."""
-    async with operated(tmp_path, WORKERS="2") as (there, operator):
+    and holds in a worker that starts later; a logout that one of them hears of does the same. A worker that is stuck
+    is counted, and hears of it when it goes on."""
+    async with operated(tmp_path, WORKERS="2", OIDC_CLIENT_ID="our-client") as (there, operator):
         provider = there.house.provider
+        async with sessions_in_both(there.house, children(there), sub="gone") as held:
+            assert await log_out(there.house, logout_token(there.house, sub="gone")) == 200
+            for client, _ in (sides for each in held.values() for sides in each):
+                assert await client.hear_close() == REVOKED
         async with sessions_in_both(there.house, children(there)) as held:
             clients = [client for sides in held.values() for client, _ in sides]
             listed = (await operator.get("/admin/sessions")).json()["sessions"]

@@ -60,13 +60,16 @@ def other_end(client: Peer) -> str:
 
 
 @asynccontextmanager
-async def sessions_in_both(home: House, pids: list[int]) -> AsyncIterator[dict[int, list[tuple[Peer, Peer]]]]:
+async def sessions_in_both(
+    home: House, pids: list[int], *, sub: str = "robot-7"
+) -> AsyncIterator[dict[int, list[tuple[Peer, Peer]]]]:
     """Raw sessions, client and upstream of each, by the worker that has them; every worker has some."""
     held: dict[int, list[tuple[Peer, Peer]]] = {pid: [] for pid in pids}
     async with AsyncExitStack() as stack:
         with trio.fail_after(DEADLINE_SECONDS):
             while not all(held.values()):
-                sides = await stack.enter_async_context(home.raw())
+                client = await stack.enter_async_context(home.open(token=home.provider.mint(sub=sub)))
+                sides = client, await home.upstream.next()
                 await say(sides)
                 [owner] = [pid for pid in pids if other_end(sides[0]) in sockets(pid)]
                 held[owner].append(sides)

@@ -6,13 +6,19 @@ error becomes a ``Refused`` here, with a detail that is fit for a log.
 
 import time
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.jwks import KeySource
-from trio_ws_gateway.auth.revocation import Revocations
+from trio_ws_gateway.auth.keys import KeySet
+from trio_ws_gateway.auth.logout import Logout, read_logout
+from trio_ws_gateway.auth.revocation import Revocations, Terms
 from trio_ws_gateway.auth.token import MalformedToken, TokenError, TokenPolicy, UnknownKey, verify
 from trio_ws_gateway.auth.verdicts import Verdicts
 from trio_ws_gateway.causes import Cause, Refused
+
+T = TypeVar("T")
 
 
 class Authenticator:
@@ -42,23 +48,35 @@ class Authenticator:
 
         Sleeps only where keys are missing, and then no longer than one fetch is waited for.
         """
+        return await self._with_keys(partial(self._verified, token))
+
+    async def read_logout(self, token: str, client_id: str, terms: Terms) -> Logout:
+        """What a logout token takes back. Raises ``Refused`` as ``identify`` does."""
+        return await self._with_keys(
+            lambda keys: read_logout(token, keys, self._policy, client_id, terms, self._clock())
+        )
+
+    async def _with_keys(self, judge: Callable[[KeySet], T]) -> T:
         if not self._keys.ready:
             await self._keys.refetch_for(None)
         try:
             try:
-                return self._verified(token)
+                return judge(self._current())
             except UnknownKey as unknown:
                 await self._keys.refetch_for(unknown.kid)
-                return self._verified(token)
+                return judge(self._current())
         except MalformedToken as error:
             raise Refused(Cause.MALFORMED_TOKEN, str(error)) from None
         except TokenError as error:
             raise Refused(Cause.INVALID_TOKEN, str(error)) from None
 
-    def _verified(self, token: str) -> Identity:
+    def _current(self) -> KeySet:
         keys = self._keys.current
         if keys is None:
             raise Refused(Cause.KEYS_UNAVAILABLE, "no keys of the provider yet")
+        return keys
+
+    def _verified(self, token: str, keys: KeySet) -> Identity:
         now = self._clock()
         identity = verify(token, keys, self._policy, now, verdicts=self._verdicts)
         if why := self._revocations.why(identity, now):

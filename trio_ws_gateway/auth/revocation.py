@@ -118,6 +118,10 @@ class Revocations:
     def __iter__(self) -> Iterator[Revocation]:
         return iter(self._of.values())
 
+    def __contains__(self, revocation: Revocation) -> bool:
+        """Whether just that was taken back before, no matter until when."""
+        return revocation.key in self._of
+
     def add(self, revocation: Revocation, now: float) -> bool:
         """Whether it says anything new. Raises ``Full``."""
         if revocation.until <= now:

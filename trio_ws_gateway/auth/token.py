@@ -84,13 +84,8 @@ def verify(token: str, keys: KeySet, policy: TokenPolicy, now: float, *, verdict
     ``now`` is in seconds since 1970. ``keys`` must have been parsed for the policy's algorithms. ``verdicts``: what is
     known of signatures, and what will be.
     """
-    if len(token) > MAX_TOKEN_CHARACTERS:
-        raise MalformedToken(f"longer than {MAX_TOKEN_CHARACTERS} characters")
-    segments = token.split(".")
-    if len(segments) != 3 or not token.isascii():
-        raise MalformedToken("not three segments of base64url")
-    header_segment, payload_segment, signature_segment = segments
-    algorithm, kid = _read_header(_json_object(header_segment, "header"), policy)
+    header_segment, payload_segment, signature_segment = _segments(token)
+    algorithm, kid = _read_header(_json_object(header_segment, "header"), policy, TOKEN_TYPES)
     signature = _bytes(signature_segment, "signature")
     candidates = _candidates(keys, kid, algorithm)
     if verdicts.signer(token, now) in candidates:  # else its key has left the set since, or is for another algorithm
@@ -102,10 +97,29 @@ def verify(token: str, keys: KeySet, policy: TokenPolicy, now: float, *, verdict
     return identity
 
 
+def signed_claims(token: str, keys: KeySet, policy: TokenPolicy, kinds: frozenset[str]) -> dict[str, Any]:
+    """What a token of one of these kinds (``typ``) says, whose signature is good. Of the policy only the algorithms
+    have been held against it. Raises ``TokenError``."""
+    header_segment, payload_segment, signature_segment = _segments(token)
+    algorithm, kid = _read_header(_json_object(header_segment, "header"), policy, kinds)
+    signed = token[: -len(signature_segment) - 1].encode()
+    _signer(signed, _bytes(signature_segment, "signature"), algorithm, _candidates(keys, kid, algorithm))
+    return _json_object(payload_segment, "payload")
+
+
+def _segments(token: str) -> list[str]:
+    if len(token) > MAX_TOKEN_CHARACTERS:
+        raise MalformedToken(f"longer than {MAX_TOKEN_CHARACTERS} characters")
+    segments = token.split(".")
+    if len(segments) != 3 or not token.isascii():
+        raise MalformedToken("not three segments of base64url")
+    return segments
+
+
 # The signature
 
 
-def _read_header(header: dict[str, Any], policy: TokenPolicy) -> tuple[str, str | None]:
+def _read_header(header: dict[str, Any], policy: TokenPolicy, kinds: frozenset[str]) -> tuple[str, str | None]:
     """Algorithm and kid. ``jwk``, ``jku``, ``x5c`` and ``x5u`` are never looked at (RFC 8725 3.10)."""
     algorithm, kid, kind = header.get("alg"), header.get("kid"), header.get("typ", "JWT")
     if not isinstance(algorithm, str):
@@ -116,7 +130,7 @@ def _read_header(header: dict[str, Any], policy: TokenPolicy) -> tuple[str, str 
         raise InvalidToken("algorithm not allowed")
     if "crit" in header:  # RFC 7515 4.1.11: we understand no extension, so there is none that we may accept
         raise InvalidToken("crit names extensions that are not understood")
-    if not isinstance(kind, str) or kind.lower() not in TOKEN_TYPES:
+    if not isinstance(kind, str) or kind.lower() not in kinds:
         raise InvalidToken("typ names another kind of token")
     return algorithm, kid
 
@@ -159,11 +173,11 @@ def _identity(claims: dict[str, Any], policy: TokenPolicy, now: float) -> Identi
     return Identity(
         issuer=issuer,
         subject=_subject(claims),
-        preferred_username=_optional_name(claims.get("preferred_username")),
+        preferred_username=optional_name(claims.get("preferred_username")),
         issued_at=issued_at,
         expires_at=expires_at,
-        token_id=_optional_name(claims.get("jti")),
-        session_id=_optional_name(claims.get("sid")),
+        token_id=optional_name(claims.get("jti")),
+        session_id=optional_name(claims.get("sid")),
         roles=tuple(dict.fromkeys(role for role in _roles(claims) if _is_role(role))),
         claims={name: claims[name] for name in policy.kept_claims if name in claims},
     )
@@ -264,7 +278,8 @@ def _is_name(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and UNFIT.search(value) is None
 
 
-def _optional_name(value: object) -> str | None:
+def optional_name(value: object) -> str | None:
+    """A name that a claim holds, where it holds one."""
     return value if isinstance(value, str) and value and _is_name(value) else None
 
 

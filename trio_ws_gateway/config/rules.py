@@ -40,6 +40,12 @@ def contradictions(settings: Settings) -> Iterator[Contradiction]:
             "is not below WS_IDLE_TIMEOUT_SECONDS: a healthy side would be cut before it is asked",
             f"below {settings.ws_idle_timeout_seconds:g}, or 0 for no pings",
         )
+    if settings.oidc_client_id is not None and settings.jwks_url is None and settings.oidc_issuer is None:
+        yield Contradiction(
+            ("OIDC_CLIENT_ID", "JWKS_URL", "OIDC_ISSUER"),
+            "is set, but neither JWKS_URL nor OIDC_ISSUER is: no logout could be verified",
+            "unset where there is no provider",
+        )
     if settings.admin_token is not None and settings.admin_token_file is not None:
         yield Contradiction(
             ("ADMIN_TOKEN_FILE", "ADMIN_TOKEN"), "is set, and so is ADMIN_TOKEN", "unset, or set without ADMIN_TOKEN"

@@ -98,6 +98,11 @@ class Settings:
         "Where revocations are kept: `redis` shares them with all gateways that have this REDIS_URL.",
     )
     jwt_cache_prefix: str = setting("jwt_cached_token_", kinds.TEXT, "Begins the key of the revocations in Redis.")
+    oidc_client_id: str | None = setting(
+        None,
+        kinds.TEXT,
+        "Our client id at the provider, which may then log out at `POST /backchannel-logout`; unset: nobody can.",
+    )
     allow_anonymous: bool = setting(
         "false",
         kinds.BOOLEAN,

@@ -9,6 +9,7 @@ Accepted deviations: absolute-form targets (a server must take them, RFC 9112 3.
 since they name the host a second time; so is an empty line before the request line (RFC 9112 2.2).
 """
 
+import math
 import re
 from collections.abc import Iterable, Iterator
 from typing import NoReturn
@@ -18,6 +19,7 @@ from attrs import field, frozen
 from trio_ws_gateway.causes import Cause, Refused
 
 HEAD_LIMIT = 16 * 1024  # bytes; Node's limit. Room for an 8 KiB token twice, little for 10,000 idle attackers
+BODY_LIMIT = 16 * 1024
 MAX_FIELDS = 100  # header lines; a browser sends 15, a chain of proxies 30
 
 _BLANK_LINE = re.compile(rb"\n\r?\n")
@@ -90,7 +92,8 @@ class Request:
     """A request's head.
 
     ``target``, ``path`` and ``query`` are as they were sent: nothing is percent-decoded, no dot segment
-    resolved. ``query`` is without its ``?``. ``version``: ``1.0`` or ``1.1``.
+    resolved. ``query`` is without its ``?``. ``version``: ``1.0`` or ``1.1``. ``body_bytes``: how many follow;
+    ``body``: those, once somebody has read them.
     """
 
     method: str
@@ -99,6 +102,8 @@ class Request:
     query: str = field(repr=False)
     version: str
     headers: Headers
+    body_bytes: int = 0
+    body: bytes = field(default=b"", repr=False)
 
 
 @frozen(kw_only=True)
@@ -122,8 +127,9 @@ def head_end(buffer: bytes | bytearray, start: int = 0) -> int | None:
     return found.end() if found else None
 
 
-def parse_request(head: bytes | bytearray) -> Request:
-    """Read one request's head, blank line included. Raises ``HttpError``."""
+def parse_request(head: bytes | bytearray, *, takes_body: str | None = None) -> Request:
+    """Read one request's head, blank line included. ``takes_body``: the one path that a body may be posted to, of a
+    length that is said, up to ``BODY_LIMIT``. Raises ``HttpError``."""
     start_line, headers = _lines(head)
     method, _, rest = start_line.partition(" ")
     target, _, protocol = rest.partition(" ")
@@ -135,10 +141,19 @@ def parse_request(head: bytes | bytearray) -> Request:
         _bad("needs exactly one Host")
     if hosts and not _HOST.fullmatch(hosts[0]):
         _bad("no host name in Host")
-    if _announces_body(headers, version):
-        raise HttpError(Cause.BODY_NOT_TAKEN)
+    body_bytes = _body_bytes(headers, version)
     path, _, query = target.partition("?")
-    return Request(method=method, target=target, path=path, query=query, version=version, headers=headers)
+    if body_bytes and (method != "POST" or path != takes_body or body_bytes > BODY_LIMIT):
+        raise HttpError(Cause.BODY_NOT_TAKEN)
+    return Request(
+        method=method,
+        target=target,
+        path=path,
+        query=query,
+        version=version,
+        headers=headers,
+        body_bytes=int(body_bytes),
+    )
 
 
 def parse_response(head: bytes | bytearray) -> Response:
@@ -149,7 +164,7 @@ def parse_response(head: bytes | bytearray) -> Response:
         if not status_line:
             _bad("no status line of HTTP/1.1")
         version, status, reason = status_line.groups(default="")
-        _announces_body(headers, version)
+        _body_bytes(headers, version)
     except HttpError as error:
         raise BadUpstream(error.detail or error.cause.value) from None
     return Response(status=int(status), reason=reason, version=version, headers=headers)
@@ -204,8 +219,9 @@ def _lines(head: bytes | bytearray) -> tuple[str, Headers]:
     return start_line, Headers(fields)
 
 
-def _announces_body(headers: Headers, version: str) -> bool:
-    """Whether a body follows (RFC 9112 6.3). Raises ``HttpError`` where two parsers could disagree on it."""
+def _body_bytes(headers: Headers, version: str) -> float:
+    """How long a body follows (RFC 9112 6.3), ``math.inf`` where that is not said. Raises ``HttpError`` where two
+    parsers could disagree on it."""
     lengths = headers.all("content-length")
     codings = headers.all("transfer-encoding")
     if len(lengths) + len(codings) > 1:
@@ -214,4 +230,7 @@ def _announces_body(headers: Headers, version: str) -> bool:
         _bad("an unknown transfer coding")
     if lengths and not (lengths[0].isascii() and lengths[0].isdigit()):
         _bad("a length that is no number")
-    return bool(codings) or any(length.strip("0") for length in lengths)
+    if codings:
+        return math.inf
+    length = lengths[0].lstrip("0") if lengths else ""
+    return int(length or 0) if len(length) < 10 else math.inf  # more digits take Python long to read
