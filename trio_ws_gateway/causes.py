@@ -295,7 +295,7 @@ TABLE: dict[Cause, Row] = {
     ),
     Cause.TOKEN_REVOKED: Row(
         meaning="The token was taken back, or its session was cut by an operator.",
-        advice="`detail` says by which of its claims; see [admin.md](admin.md).",
+        advice="`detail` says by which of its claims; empty: the session was live. See [admin.md](admin.md).",
         http=401,
         close=1008,
         reason="Token revoked",

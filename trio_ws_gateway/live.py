@@ -56,38 +56,33 @@ class Live:
         """Know them from now on."""
         self._sessions, self._routes, self._health = sessions, routes, health
 
-    def learn(self, revocations: Iterable[Mapping[str, Any]]) -> list[Revocation]:
-        """Have them known to who verifies tokens; those that are new."""
+    def learn(self, revocations: Iterable[Revocation]) -> None:
+        """Have them known to who verifies tokens."""
         now = self._clock()
-        learnt = []
-        for revocation in map(Revocation.from_json, revocations):
+        for revocation in revocations:
             try:
-                if self.revocations.add(revocation, now):
-                    learnt.append(revocation)
+                self.revocations.add(revocation, now)
             except Full:
                 self._log.error("revocation not kept", reason=f"there are {REVOCATIONS_MAX} already")
-        return learnt
 
     async def _revoke(self, body: list[Mapping[str, Any]]) -> int:
-        self.learn(body)
-        named = {value for each in body for name in ("jti", "sub", "sid", "session") if (value := each.get(name))}
         now = self._clock()
+        heard = [Revocation.from_json(each) for each in body]
+        self.learn(heard)
+        these = Revocations(len(heard))  # beside what was known before, of which nobody lives, or what is not kept
+        for revocation in heard:
+            these.add(revocation, now)
+        named = {name for each in heard for name in (each.jti, each.sub, each.sid, each.session) if name is not None}
         count = 0
         for session in list(self._sessions()):
-            ledger, identity = session.ledger, session.ledger.identity
-            if identity is None:
-                is_named = ledger.id in named
-            else:  # looked at more closely only where it may be meant
-                names = (identity.subject, identity.token_id, identity.session_id, ledger.id)
-                is_named = not named.isdisjoint(names) and bool(self.revocations.why(identity, now))
-            if (is_named or ledger.id in named) and _goes_on(ledger):
+            if _goes_on(session.ledger) and _is_of(session.ledger, these, named, now):
                 session.end(Cause.TOKEN_REVOKED)
                 count += 1
         return count
 
     async def _cut(self, body: str) -> bool:
         for session in list(self._sessions()):
-            if session.ledger.id == body:
+            if session.ledger.id == body and _goes_on(session.ledger):
                 session.end(Cause.TOKEN_REVOKED)
                 return True
         return False
@@ -101,7 +96,8 @@ class Live:
     def _meant(self, body: Mapping[str, Any]) -> Iterator[Ledger]:
         for session in self._sessions():
             ledger = session.ledger
-            if ledger.id <= body["after"] or (ledger.identity is None and ledger.relay is None):
+            is_nobody = ledger.identity is None and ledger.relay is None
+            if ledger.id <= body["after"] or is_nobody or not _goes_on(ledger):
                 continue
             if body["sub"] not in (None, None if ledger.identity is None else ledger.identity.subject):
                 continue
@@ -120,7 +116,18 @@ class Live:
         ]
 
 
+def _is_of(ledger: Ledger, these: Revocations, named: set[str], now: float) -> bool:
+    """Looked at closely only where one of its names is among them: it is asked of every session that lives."""
+    identity = ledger.identity
+    if identity is None:
+        return ledger.id in named and these.cuts(ledger.id, now)
+    if named.isdisjoint((identity.subject, identity.token_id, identity.session_id, ledger.id)):
+        return False
+    return these.cuts(ledger.id, now) or bool(these.why(identity, now))
+
+
 def _goes_on(ledger: Ledger) -> bool:
+    """It is not saying goodbye, which may take it some seconds."""
     return ledger.relay is None or ledger.relay.cause is None
 
 

@@ -109,7 +109,7 @@ async def work(
 async def _learn(live: Live, link: Link, log: structlog.typing.FilteringBoundLogger) -> None:
     """What was revoked before this worker was there. What is from now on it is told over the link."""
     try:
-        live.learn(await link.ask(REVOKED, seconds=ANSWER_SECONDS))
+        live.learn(map(Revocation.from_json, await link.ask(REVOKED, seconds=ANSWER_SECONDS)))
     except NoAnswer:
         log.warning("revocations not known")
 
