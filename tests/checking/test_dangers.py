@@ -65,6 +65,16 @@ def test_safe_settings() -> None:
             {"MQTT_USERNAME_CLAIM": "", "MQTT_CLIENT_ID_PREFIX": "{sub}"},
         ),
         (
+            {"ADMIN_LISTEN": "127.0.0.1:9000"},
+            "ADMIN_LISTEN=127.0.0.1:9000 has no ADMIN_TOKEN",
+            {"ADMIN_LISTEN": "127.0.0.1:9000", "ADMIN_TOKEN": "x" * 16},
+        ),
+        (
+            {"OIDC_CLIENT_ID": "gateway", "REDIS_URL": "redis://redis"},
+            "REDIS_URL is set, but not JWT_CACHE_STORE=redis",
+            {"OIDC_CLIENT_ID": "gateway", "REDIS_URL": "redis://redis", "JWT_CACHE_STORE": "redis"},
+        ),
+        (
             {"MQTT_USERNAME_CLAIM": ""},
             "UPSTREAM_MQTT_CREDENTIALS=pass without",
             {"MQTT_USERNAME_CLAIM": "", "UPSTREAM_MQTT_CREDENTIALS": "{sub}:pass-word"},

@@ -106,7 +106,7 @@ class Revocation:
 
 
 class Revocations:
-    """At most ``size`` of them, some 500 bytes each."""
+    """At most ``size`` of them, some 350 bytes each."""
 
     def __init__(self, size: int) -> None:
         self._size = size

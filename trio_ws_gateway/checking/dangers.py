@@ -117,6 +117,16 @@ def _is_silent_too_long(settings: Settings) -> Answer:
     return not 0 < settings.ws_ping_interval_seconds < PROXY_CUTS_SECONDS
 
 
+def _opens_to_the_machine(settings: Settings) -> Answer:
+    open_door = settings.admin_token is None and settings.admin_token_file is None
+    return str(settings.admin_listen) if settings.admin_listen is not None and open_door else False
+
+
+def _revokes_at_one_gateway(settings: Settings) -> Answer:
+    revokes = settings.admin_listen is not None or settings.oidc_client_id is not None
+    return revokes and settings.redis_url is not None and settings.jwt_cache_store != "redis"
+
+
 TABLE = (
     Danger(
         lambda settings: settings.allow_anonymous,
@@ -206,6 +216,16 @@ TABLE = (
         lambda settings: settings.rate_limit_per_second is None,
         "RATE_LIMIT_PER_SECOND is unset: one client may send as much as it can",
         "Set it to what the busiest good client needs.",
+    ),
+    Danger(
+        _opens_to_the_machine,
+        "ADMIN_LISTEN={} has no ADMIN_TOKEN: every process of this machine can cut any session",
+        "Set ADMIN_TOKEN_FILE, unless nobody else is on the machine.",
+    ),
+    Danger(
+        _revokes_at_one_gateway,
+        "REDIS_URL is set, but not JWT_CACHE_STORE=redis: what is revoked at one gateway is good at the others",
+        "JWT_CACHE_STORE=redis, where there is more than one gateway.",
     ),
     Danger(
         _is_silent_too_long,

@@ -125,7 +125,7 @@ def _issuer(text: str) -> str:
 def _path(text: str) -> str:
     if not re.fullmatch(r"/[!$-;=@-~]*", text):
         raise ValueError("is not the path of a URL")
-    if text in ("/healthz", "/readyz", "/metrics"):
+    if text in ("/healthz", "/readyz", "/metrics", "/backchannel-logout"):
         raise ValueError("is the path of a page of the gateway's own")
     return text
 
