@@ -7,16 +7,17 @@ holds. Knows nothing of HTTP, nor of how a process is reached.
 
 import heapq
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
+import trio
 from attrs import frozen
 
 from trio_ws_gateway.auth.revocation import Full, Revocation, Revocations
 from trio_ws_gateway.live import CUT_SESSION, REVOKE, SESSIONS, UPSTREAMS
 
-HEARD_MAX = 1000  # in one question
+HEARD_MAX = 500  # at a time
 
 
 @frozen
@@ -88,18 +89,20 @@ class Control:
             return False
         return True
 
-    async def hear(self, revocations: Iterable[Revocation]) -> None:
+    async def hear(self, revocations: Sequence[Revocation]) -> None:
         """What other gateways have revoked. What is known already changes nothing."""
-        now = self._clock()
-        new = []
-        for revocation in revocations:
-            try:
-                if self._revocations.add(revocation, now):
+        for first in range(0, len(revocations), HEARD_MAX):
+            now, new = self._clock(), []
+            for revocation in revocations[first : first + HEARD_MAX]:
+                try:
+                    is_new = self._revocations.add(revocation, now)
+                except Full:
+                    is_new = True  # to what lives; that it is not kept each process says
+                if is_new:
                     new.append(revocation.to_json())
-            except Full:
-                new.append(revocation.to_json())  # for what lives; that it is not kept each process says
-        for first in range(0, len(new), HEARD_MAX):
-            await self._ask_all(REVOKE, new[first : first + HEARD_MAX])
+            if new:
+                await self._ask_all(REVOKE, new)
+            await trio.lowlevel.checkpoint()
 
     async def sessions(self, *, after: str, limit: int, sub: str | None, protocol: str | None) -> Found:
         """Live sessions in the order of their ids, at most ``limit`` of those after ``after``."""

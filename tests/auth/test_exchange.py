@@ -11,8 +11,8 @@ import trio
 from structlog.testing import capture_logs
 
 from tests.servers.ports import free_port
-from tests.servers.redis import Redis
-from trio_ws_gateway.auth.exchange import Exchange
+from tests.servers.redis import Cluster, Redis, SentinelGroup
+from trio_ws_gateway.auth.exchange import LISTEN_SECONDS, Exchange
 from trio_ws_gateway.auth.revocation import Revocation, Revocations
 from trio_ws_gateway.config.redis_url import RedisUrl
 
@@ -193,3 +193,19 @@ async def test_junk(redis: Redis) -> None:
                 await other.revoke("a")
                 await one.knows("a")
         assert len(one.known) == 1
+
+
+@pytest.mark.parametrize("kind", [Cluster, SentinelGroup])
+async def test_of_several_servers(tmp_path: Path, kind: type[Cluster] | type[SentinelGroup]) -> None:
+    """It works over a cluster, and with a master that Sentinels name."""
+    servers = kind.start(tmp_path)
+    try:
+        one, other, late = (Gateway(servers.url) for _ in range(3))
+        async with taking_part(one, other):
+            await trio.sleep(2 * LISTEN_SECONDS)  # silence is not taken for an absence
+            assert await one.revoke("a")
+            await other.knows("a")
+            async with taking_part(late):
+                assert len(late.known) == 1
+    finally:
+        servers.stop()

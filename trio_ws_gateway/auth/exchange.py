@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import structlog
 import trio
+from attrs import frozen
 from redis.client import PubSub
 
 from trio_ws_gateway.auth.revocation import REVOCATIONS_MAX, Revocation, Revocations
@@ -116,17 +117,17 @@ class Exchange:
         subscription: PubSub | None = None
         try:
             subscription = await self._in_thread(partial(_subscribed, client, self._key))
-            found = self._read(await self._in_thread(partial(_whole, client, self._key)))
+            found = self._heard(await self._in_thread(partial(_whole, client, self._key)))
             await self._hear(found)
-            known, now = set(found), self._clock()
-            missing = [each for each in self._revocations if each.until > now and each not in known]
+            known = list(self._revocations)
+            missing = await self._in_thread(partial(_missing, found, known, self._clock()))
             for first in range(0, len(missing), BATCH_MAX):
                 await self._in_thread(partial(_tell, client, self._key, missing[first : first + BATCH_MAX]))
             self._client, self._failures = client, 0
             self._log.info("revocations shared", redis=self._url.where, heard=len(found), told=len(missing))
             start()
             while self._client is client:
-                if heard := self._read(await self._in_thread(partial(_listen, subscription))):
+                if heard := self._heard(await self._in_thread(partial(_listen, subscription))):
                     nursery.start_soon(
                         self._hear, heard
                     )  # a process that is slow to answer keeps nobody from listening
@@ -137,16 +138,10 @@ class Exchange:
                 subscription.close()
             client.close()
 
-    def _read(self, texts: Iterable[bytes]) -> list[Revocation]:
-        found, wrong = [], 0
-        for text in texts:
-            try:
-                found.append(Revocation.from_json(json.loads(text)))
-            except (ValueError, RecursionError, AttributeError):
-                wrong += 1
-        if wrong:
-            self._log.warning("no revocations", redis=self._url.where, key=self._key, entries=wrong)
-        return found
+    def _heard(self, texts: "_Texts") -> list[Revocation]:
+        if texts.junk:
+            self._log.warning("no revocations", redis=self._url.where, key=self._key, entries=texts.junk)
+        return texts.revocations
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         """Each wait of the thread's is short, and closing the client ends it: when cancelled, it is left alone."""
@@ -158,7 +153,30 @@ class Exchange:
             raise Away(str(error) or type(error).__name__) from None
 
 
-# In the thread
+# In the thread, for a hundred thousand revocations would hold up the event loop for a second
+
+
+@frozen
+class _Texts:
+    """What was read, and how many texts were something else."""
+
+    revocations: list[Revocation]
+    junk: int = 0
+
+
+def _read(texts: Iterable[bytes]) -> _Texts:
+    found, junk = [], 0
+    for text in texts:
+        try:
+            found.append(Revocation.from_json(json.loads(text)))
+        except (ValueError, RecursionError, AttributeError):
+            junk += 1
+    return _Texts(found, junk)
+
+
+def _missing(found: Iterable[Revocation], known: Iterable[Revocation], now: float) -> list[Revocation]:
+    there = set(found)
+    return [each for each in known if each.until > now and each not in there]
 
 
 def _subscribed(client: Client, channel: str) -> PubSub:
@@ -172,9 +190,9 @@ def _subscribed(client: Client, channel: str) -> PubSub:
     return subscription
 
 
-def _whole(client: Client, key: str) -> list[Any]:
+def _whole(client: Client, key: str) -> _Texts:
     """Those that are remembered longest first, where there are more than any gateway remembers."""
-    return list(client.zrevrange(key, 0, REVOCATIONS_MAX - 1))
+    return _read(client.zrevrange(key, 0, REVOCATIONS_MAX - 1))  # type: ignore[arg-type]
 
 
 def _tell(client: Client, key: str, revocations: Sequence[Revocation]) -> None:
@@ -182,18 +200,18 @@ def _tell(client: Client, key: str, revocations: Sequence[Revocation]) -> None:
     client.eval(_TELL, 1, key, *words)
 
 
-def _listen(subscription: PubSub) -> list[bytes]:
+def _listen(subscription: PubSub) -> _Texts:
     """What has been said; nothing where nothing is, and Redis says that it is there."""
     message = _next(subscription, LISTEN_SECONDS)
     if message is None:
         subscription.ping()
-        return _await(subscription, "pong")
+        return _read(_await(subscription, "pong"))
     heard: list[bytes] = []
     while message is not None and len(heard) < BATCH_MAX:
         if message["type"] == "message":
             heard.append(message["data"])
         message = _next(subscription, 0)
-    return heard
+    return _read(heard)
 
 
 def _await(subscription: PubSub, kind: str) -> list[bytes]:
