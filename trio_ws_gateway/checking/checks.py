@@ -10,6 +10,7 @@ from pathlib import Path
 from attrs import evolve
 
 from trio_ws_gateway import wiring, workers
+from trio_ws_gateway.admin.credential import credential_of
 from trio_ws_gateway.checking.answers import Upstream
 from trio_ws_gateway.checking.dangers import dangers
 from trio_ws_gateway.checking.findings import Finding, Status
@@ -24,6 +25,7 @@ from trio_ws_gateway.protocols.registry import standard_registry
 
 async def check(loaded: Loaded, timeout_seconds: float) -> list[Finding]:
     """Look at everything, at the same time. Raises ``BadSettings``."""
+    credential_of(loaded.settings)  # a file that will not do keeps the gateway from starting
     upstreams = upstreams_of(loaded.settings)
     findings = await run(_checks(loaded, upstreams, timeout_seconds))
     return [*_settings(loaded), *_at_defaults(findings, upstreams, loaded.given)]
