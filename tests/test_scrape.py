@@ -61,7 +61,7 @@ async def test_in_turns() -> None:
         for source in (metrics.registry, scrape.snapshot(metrics.registry)):
             turns = 0
             assert await scrape.text_in_turns(source) == metrics.expose()
-            assert turns > families  # a family of many samples has several
+            assert turns >= families
         nursery.cancel_scope.cancel()
     assert metrics.expose() == generate_latest(metrics.registry)
 
