@@ -118,6 +118,26 @@ async def test_no_turn_in_time(mock_clock: MockClock, monkeypatch: pytest.Monkey
         assert turnstile.waiting == len(turnstile._patience) == 0
 
 
+async def test_whose_time_is_over_first(mock_clock: MockClock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was slow before he came has less time left, and is told in his own, whoever waits before him."""
+    monkeypatch.setattr(module, "STEPS_PER_TURN", 0)
+    told: list[float] = []
+
+    async def come(until: float) -> None:
+        assert not await turnstile.wait_to_enter("here", until)
+        told.append(until)
+
+    async with turning() as (turnstile, _, nursery):
+        for until in (10.0, 5.0, 5.0):
+            nursery.start_soon(come, until)
+            await trio.lowlevel.checkpoint()
+        mock_clock.jump(5)
+        for _ in range(10):
+            await trio.lowlevel.checkpoint()
+        assert told == [5.0, 5.0]
+        nursery.cancel_scope.cancel()
+
+
 async def test_who_leaves() -> None:
     """Who is cancelled while he waits, as a session is that is drained, waits no longer."""
     turnstile = Turnstile()

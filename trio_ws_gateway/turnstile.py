@@ -8,8 +8,9 @@ Who has begun goes before who has not, so that few are half done at a time. Addr
 for all who came from one place before him.
 """
 
-from collections import deque
 from collections.abc import Hashable
+from heapq import heappop, heappush
+from itertools import count
 
 import outcome
 import trio
@@ -33,7 +34,8 @@ class Turnstile:
         self._left = AT_ONCE  # that need not wait; none while anybody waits
         self._newcomers: Line = Lines()
         self._begun: Line = Lines()
-        self._patience: deque[tuple[float, Hashable, trio.lowlevel.Task]] = deque()  # of newcomers, and until when
+        self._patience: list[tuple[float, int, Hashable, trio.lowlevel.Task]] = []  # a heap: of newcomers, until when
+        self._numbers = count()  # of those who came by the same time: tasks have no order
         self._keeper: trio.lowlevel.Task | None = None  # while it sleeps
 
     @property
@@ -52,7 +54,7 @@ class Turnstile:
     async def wait_to_enter(self, address: str, until: float) -> bool:
         """Wait for the turn of a new handshake from there; whether it has come by then, or soon after."""
         block = block_of(address)
-        self._patience.append((until, block, trio.lowlevel.current_task()))
+        heappush(self._patience, (until, next(self._numbers), block, trio.lowlevel.current_task()))
         return await self._wait_in(self._newcomers, block)
 
     async def wait_to_go_on(self, address: str) -> None:
@@ -94,10 +96,10 @@ class Turnstile:
         """Of the newcomers who have waited for too long; those who wait no longer are forgotten."""
         patience, turned_away = self._patience, 0
         while patience and turned_away < TURNED_AWAY_PER_TURN:
-            until, block, task = patience[0]
+            until, _, block, task = patience[0]
             if until > now and self._newcomers.has(block, task):
                 return
-            patience.popleft()
+            heappop(patience)
             if self._newcomers.leave(block, task):
                 trio.lowlevel.reschedule(task, outcome.Value(False))
                 turned_away += 1
