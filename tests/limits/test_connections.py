@@ -131,6 +131,11 @@ def test_ipv6() -> None:
     assert block_of("no:address") == "no:address"
 
 
+def test_ipv4_mapped_into_ipv6() -> None:
+    """A dual-stack listener has IPv4 clients whose addresses are of one /64; each counts as itself."""
+    assert block_of("::ffff:192.0.2.1") == block_of("192.0.2.1")
+
+
 def test_addresses_are_forgotten() -> None:
     """An address is forgotten when nothing comes from it and its bucket is full again."""
     everybody = Connections(ConnectionTerms(rate_per_address=1, burst_per_address=2))

@@ -68,13 +68,14 @@ class Place:
 
 
 def block_of(address: str) -> str | bytes:
-    """What an address counts as: itself, or its /64."""
+    """What an address counts as: itself, or its /64. IPv4 mapped into IPv6 is IPv4."""
     if ":" not in address:
         return address
     try:
-        return IPv6Address(address.partition("%")[0]).packed[:8]
+        parsed = IPv6Address(address.partition("%")[0])
     except ValueError:
         return address
+    return parsed.packed[:8] if parsed.ipv4_mapped is None else str(parsed.ipv4_mapped)
 
 
 class Connections:
