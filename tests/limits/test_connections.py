@@ -136,6 +136,17 @@ def test_ipv4_mapped_into_ipv6() -> None:
     assert block_of("::ffff:192.0.2.1") == block_of("192.0.2.1")
 
 
+def test_exempt_within_a_64() -> None:
+    """An address of a /64 that is exempt has no limit for what comes from the others, nor they one less for it."""
+    exempt, other = "2001:db8::5", "2001:db8::6"
+    everybody = Connections(ConnectionTerms(handshakes_per_address=1, exempt=Networks.parse((exempt,))))
+    for _ in range(2):
+        arrived(everybody, exempt)
+    arrived(everybody, other)
+    refusal(everybody, other)
+    arrived(everybody, exempt)
+
+
 def test_addresses_are_forgotten() -> None:
     """An address is forgotten when nothing comes from it and its bucket is full again."""
     everybody = Connections(ConnectionTerms(rate_per_address=1, burst_per_address=2))

@@ -101,7 +101,8 @@ class Connections:
 
     def place(self, address: str, now: float) -> Place | None:
         """Where an address is counted; ``None`` where the table is full."""
-        block = block_of(address)
+        exempt = address in self.terms.exempt  # of an IPv6 /64 one address may be, and the others not
+        block = address if exempt else block_of(address)
         place = self._places.get(block)
         if place is None:
             if len(self._places) >= MAX_ADDRESSES:
@@ -109,7 +110,6 @@ class Connections:
                 if len(self._places) >= MAX_ADDRESSES:
                     return None
             terms = self.terms
-            exempt = address in terms.exempt
             limited = terms.rate_per_address < math.inf and not exempt
             arrivals = (
                 TokenBucket(rate=terms.rate_per_address, capacity=terms.burst_per_address, now=now) if limited else None
