@@ -376,6 +376,7 @@ class Session:
         finally:
             self._ledger.end(relay)
             relay.untie()
+            self._renewal = None  # which holds the session
         if relay.fault is not None:
             self._ledger.fault(relay.fault)
         self._ledger.close(cause, relay.detail)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from tests.house import House, house
-from tests.serve.visits import VISITS, Visit, backend, visit
+from tests.serve.visits import VISITS, Visit, backend, close_handshake, mqtt, session, visit
 from tests.servers.ports import free_port
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from trio_ws_gateway.causes import Refused
@@ -21,6 +21,14 @@ from trio_ws_gateway.session import Session
 from trio_ws_gateway.wire.frames import BINARY
 
 VISITORS, AT_A_TIME = 400, 20
+MORE = {
+    "RAW_RECONNECT": "true",
+    "RAW_RENEW_TYPE": "renew",
+    "MQTT_RENEW_TOPIC": "renew",
+    "RATE_LIMIT_PER_SECOND": "1000",
+    "RATE_LIMIT_BYTES_PER_SECOND": "100000000",
+    "RATE_LIMIT_PACKETS_PER_SECOND": "1000",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +46,11 @@ def left() -> list[object]:
 
 
 @asynccontextmanager
-async def home_with_backend() -> AsyncIterator[House]:
+async def home_with_backend(**settings: str) -> AsyncIterator[House]:
     async with trio.open_nursery() as nursery:
         port = await nursery.start(backend)
         url = f"ws://127.0.0.1:{port}/"
-        async with house(UPSTREAM_WS_URL=url, RAW_WS_BACKEND_URL=url) as home:
+        async with house(UPSTREAM_WS_URL=url, RAW_WS_BACKEND_URL=url, **settings) as home:
             yield home
         nursery.cancel_scope.cancel()
 
@@ -72,8 +80,18 @@ async def back_to(began: tuple[int, int]) -> None:
 @pytest.mark.parametrize("come", VISITS, ids=lambda come: come.__name__)
 async def test_visit(come: Visit) -> None:
     """Whichever way a client comes and goes, nothing of it stays, not even for the garbage collector to find."""
+    await come_thrice(come)
+
+
+@pytest.mark.parametrize("come", [session, close_handshake, mqtt], ids=lambda come: come.__name__)
+async def test_visit_with_more_to_it(come: Visit) -> None:
+    """So it is with sessions that may renew their tokens, are given other upstreams, and whose packets are counted."""
+    await come_thrice(come, **MORE)
+
+
+async def come_thrice(come: Visit, **settings: str) -> None:
     chance = random.Random(7)
-    async with home_with_backend() as home:
+    async with home_with_backend(**settings) as home:
         began = await settled()
         for go in ("reset", "half-close", "close"):
             async with home.connect() as client:

@@ -278,9 +278,11 @@ class Relay:
 
     def untie(self) -> None:
         """Undo the circles, for nothing comes any more: so what a session was made of goes with it (``collector``)."""
+        self._authorise = None
         for pump in (self.to_upstream, self.to_client):
             pump.outlet.stalls = nobody_cares
-            pump.scanner.peer = None
+            pump.answer = None
+            pump.scanner.peer = pump.scanner.is_for_us = None
 
     def _failed(self, fault: Exception) -> None:
         """A mistake of ours ends this session and no other; whoever runs it logs it."""
