@@ -35,7 +35,8 @@ from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
-from trio_ws_gateway.relay.relay import Authorised, Relay, Renewed, Terms
+from trio_ws_gateway.relay.answering import Authorised
+from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
 from trio_ws_gateway.relay.timekeeping import ENDS_SPREAD_SECONDS
 from trio_ws_gateway.renewal import Renewal
 from trio_ws_gateway.turnstile import Turnstile

@@ -11,7 +11,7 @@ from tests.tcp import Peer
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.rates import Rate
 from trio_ws_gateway.protocols.raw import RawGreeting
-from trio_ws_gateway.relay.relay import Authorised
+from trio_ws_gateway.relay.answering import Authorised
 from trio_ws_gateway.wire.frames import BINARY, CONTINUATION, PING, PONG, TEXT, build_frame
 from trio_ws_gateway.wire.mqtt import connack, disconnect
 

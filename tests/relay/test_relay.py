@@ -27,9 +27,10 @@ from trio_ws_gateway.limits.rates import Direction, Rate, Rates, Spender
 from trio_ws_gateway.protocols.base import Greeting, Opening
 from trio_ws_gateway.protocols.mqtt import MqttAdapter, MqttGreeting, parse_mqtt_credentials
 from trio_ws_gateway.protocols.raw import RawGreeting
+from trio_ws_gateway.relay.answering import Authorise
 from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
-from trio_ws_gateway.relay.relay import Authorise, Relay, Renew, Renewed, Terms
+from trio_ws_gateway.relay.relay import Relay, Renew, Renewed, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import (

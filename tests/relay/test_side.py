@@ -4,7 +4,7 @@ import math
 from types import SimpleNamespace
 from typing import Any
 
-from trio_ws_gateway.relay.relay import Side
+from trio_ws_gateway.relay.side import Side
 
 
 def side(*, listens: bool = True, heard_at: float = 10, left_at: float = math.inf) -> tuple[Side, Any]:

@@ -1,19 +1,45 @@
-"""The end of one direction, once its pump has stopped: the last words to its target, and hearing its source out.
+"""The end of a relay, once its pumps have stopped: the last words to each side, and hearing it out.
 
 Words of ours need a boundary in the stream that the target has heard so far, so a little more may
 have to be forwarded; never a byte more than that. Every wait here is bounded, by the caller or here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import trio
 
 from trio_ws_gateway.leg import LINGER_MAX_BYTES, WOULD_BLOCK, linger
 from trio_ws_gateway.relay.intake import READ_BYTES
 from trio_ws_gateway.relay.pump import SMALL_READ_BYTES, Ended, Pump
+from trio_ws_gateway.relay.side import Side
+from trio_ws_gateway.wire.frames import close_frame
 
 OUT_OF_STEP = {Ended.ILLEGAL, Ended.TOO_BIG, Ended.TOO_MANY}  # nobody knows where the source's next frame begins
 HEARD_OUT = {Ended.CLOSE, Ended.SOURCE_LOST}
+
+
+async def take_leave(
+    last_words: Mapping[Side, tuple[bytes, bytes]], *, control_timeout_seconds: float, close_timeout_seconds: float
+) -> None:
+    """Tell each side its words and its Close, each at a boundary of its stream, and hear out those who were told."""
+    told: list[Side] = []
+
+    async def tell(side: Side, words: bytes, close: bytes) -> None:
+        if await conclude(side.says, close, words, side.at_packet_boundary, control_timeout_seconds):
+            told.append(side)
+
+    async with trio.open_nursery() as nursery:
+        for side, (words, close) in last_words.items():
+            nursery.start_soon(tell, side, words, close)
+    with trio.move_on_after(close_timeout_seconds):
+        async with trio.open_nursery() as nursery:
+            for side in told:
+                nursery.start_soon(hear_out, side.hears)
+
+
+async def answer_close(client: Side, patience_seconds: float) -> None:
+    """The client has said Close to an upstream that is gone: answer in its place."""
+    await conclude(client.says, close_frame(1000, masked=False), b"", lambda: True, patience_seconds)
 
 
 async def conclude(

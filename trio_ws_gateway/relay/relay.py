@@ -6,7 +6,6 @@ are told, each at a boundary of its own stream. Sockets are the caller's: a rela
 """
 
 import math
-import os
 import socket
 import time
 from collections.abc import Awaitable, Callable
@@ -19,16 +18,14 @@ from trio_ws_gateway import farewell
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.budgets import Budget
 from trio_ws_gateway.protocols.base import Greeting, Inspector, Walker
-from trio_ws_gateway.relay.goodbye import conclude, hear_out
+from trio_ws_gateway.relay.answering import Answering, Authorise, Authorised
+from trio_ws_gateway.relay.goodbye import answer_close, take_leave
 from trio_ws_gateway.relay.inspecting import InspectingPump
 from trio_ws_gateway.relay.pump import Ended, Pump
 from trio_ws_gateway.relay.reactor import Reactor
+from trio_ws_gateway.relay.side import Side
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
-from trio_ws_gateway.wire.asking import Asked
-from trio_ws_gateway.wire.frames import NO_LIMIT, PING, FrameScanner, build_frame, close_frame
-
-# Threat: who asks again and again while its upstream is in the midst of a packet would fill the memory with answers.
-UNSAID_MAX_BYTES = 4096
+from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 
 
 @frozen(kw_only=True)
@@ -63,60 +60,8 @@ Renew = Callable[[], Awaitable[Renewed]]
 """Raises ``Refused`` where there is no other."""
 
 
-@frozen(kw_only=True)
-class Authorised:
-    """What holds from now on for a client whose newer token is believed."""
-
-    token_ends_at: float
-    budget: Budget | None
-    budget_to_client: Budget | None
-
-
-Authorise = Callable[[str], Awaitable[Authorised]]
-"""Believes a newer token, or raises ``Refused``."""
-
-
 def nobody_cares() -> None:
     """That a target takes no more, where the relay is over."""
-
-
-class Side:
-    """One of the two peers: what is heard from it, and how it is spoken to."""
-
-    __slots__ = ("_takes_at", "hears", "masked", "name", "pinged_at", "says", "walker")
-
-    def __init__(self, name: str, hears: Pump, says: Pump, walker: Walker | Inspector | None, *, masked: bool) -> None:
-        self.name = name
-        self.hears = hears  # the pump that reads from this side
-        self.says = says  # the pump that writes to it
-        self.walker = walker  # follows the packets that it is sent
-        self.masked = masked  # frames toward it are
-        self.pinged_at = -math.inf
-        self._takes_at = -math.inf  # when it was last seen to take what no ping can overtake
-
-    def heard_at(self, now: float) -> float:
-        """When it was last heard. A side that is not read, because of the other or its budget, is not silent until it
-        has left.
-
-        Nor is one that takes a long frame: no ping can ask it before the frame's end, and it may have nothing to say.
-        """
-        if not self.hears.listens:
-            return min(now, self.hears.left_at)
-        outlet = self.says.outlet
-        if outlet.held:
-            self._takes_at = outlet.stalled_at
-        elif self.says.scanner.inside:
-            self._takes_at = self.says.heard_at
-        return max(self.hears.heard_at, self._takes_at)
-
-    def ping(self) -> None:
-        if self.hears.scanner.own_ping is None:
-            self.hears.scanner.own_ping = os.urandom(8)
-        self.says.insert(build_frame(PING, self.hears.scanner.own_ping, masked=self.masked))
-        self.pinged_at = trio.current_time()
-
-    def at_packet_boundary(self) -> bool:
-        return self.walker is None or self.walker.at_boundary
 
 
 class Relay:
@@ -130,7 +75,6 @@ class Relay:
     """
 
     __slots__ = (
-        "_authorise",
         "_data_at",
         "_keeper",
         "_likely",
@@ -141,7 +85,6 @@ class Relay:
         "_terms",
         "_token_ends_at",
         "_too_old_at",
-        "_welcomes",
         "cause",
         "client",
         "detail",
@@ -179,7 +122,6 @@ class Relay:
         self._data_at = 0.0
         self._token_ends_at = token_ends_at
         self._too_old_at = too_old_at
-        self._authorise: Authorise | None = None
         self.cause: Cause | None = None
         self._likely = Cause.FAULT  # the cause where nobody names one before time is up
         self.detail = ""
@@ -188,7 +130,6 @@ class Relay:
         inspect_to_upstream, inspect_to_client = greeting.inspectors(
             counted=budget is not None and budget.counts_packets
         )
-        self._welcomes = inspect_to_client or to_client
 
         def pump(
             source: socket.socket,
@@ -223,21 +164,24 @@ class Relay:
 
         self.to_upstream = pump(client, upstream, to_upstream, budget, from_client, opening, inspect_to_upstream)
         self.to_client = pump(upstream, client, to_client, budget_to_client, from_upstream, b"", inspect_to_client)
-        if (find := greeting.overhears) is not None:
-            self.to_upstream.scanner.is_for_us = partial(self._overhear, find)
-        if find is not None or inspect_to_upstream is not None:  # a session that cannot renew has none of it
-            self.to_upstream.answer, self._authorise = self._answer, authorise
         self.to_upstream.scanner.peer = self.to_client.scanner
         self.to_client.scanner.peer = self.to_upstream.scanner
-        self.client = Side("client", self.to_upstream, self.to_client, self._welcomes, masked=False)
+        self.client = Side("client", self.to_upstream, self.to_client, inspect_to_client or to_client, masked=False)
         self.upstream = Side(
             "upstream", self.to_client, self.to_upstream, inspect_to_upstream or to_upstream, masked=True
         )
+        find = greeting.overhears
+        if find is not None or inspect_to_upstream is not None:  # a session that cannot renew has none of it
+            answering = Answering(self.client, authorise, authorised=self._authorised, end=self.end)
+            self.to_upstream.answer = answering.answer
+            if find is not None:
+                self.to_upstream.scanner.is_for_us = partial(answering.overhear, find)
 
     @property
     def welcomed(self) -> bool:
         """The upstream has answered the client: by its packets where those are followed, else by its first byte."""
-        return self._welcomes.welcomed if self._welcomes is not None else self.to_client.bytes_read > 0
+        walker = self.client.walker
+        return walker.welcomed if walker is not None else self.to_client.bytes_read > 0
 
     @property
     def counts(self) -> dict[str, int]:
@@ -273,12 +217,11 @@ class Relay:
             except Exception as fault:
                 self._failed(fault)
         elif self.cause is Cause.CLOSED_BY_CLIENT and self.to_client.ended is Ended.SOURCE_LOST:
-            await self._answer_close()
+            await answer_close(self.client, self._terms.control_timeout_seconds)
         return self.cause
 
     def untie(self) -> None:
         """Undo the circles, for nothing comes any more: so what a session was made of goes with it (``collector``)."""
-        self._authorise = None
         for pump in (self.to_upstream, self.to_client):
             pump.outlet.stalls = nobody_cares
             pump.answer = None
@@ -363,32 +306,12 @@ class Relay:
                 self._likely = Cause.CLIENT_LOST
                 self._leave_it_to(self.to_upstream, self._terms.control_timeout_seconds)
 
-    def _overhear(self, find: Callable[[bytes], Asked | None], text: bytes) -> bool:
-        """Whether a message of the client's is for the gateway itself."""
-        self.to_upstream.asked = find(text)
-        return self.to_upstream.asked is not None
-
-    async def _answer(self, asked: Asked) -> None:
-        """See to what the client asks of the gateway; it is not read on meanwhile."""
-        if asked.token is not None and self._authorise is not None:
-            try:
-                authorised = await self._authorise(asked.token)
-            except Refused as refused:
-                self.end(refused.cause, f"renewal: {refused.detail}")
-                await trio.lowlevel.checkpoint()  # cancelled here, so that nothing more of the client's passes
-                return
-            self._token_ends_at = authorised.token_ends_at
-            self.to_upstream.draw_on(authorised.budget)
-            self.to_client.draw_on(authorised.budget_to_client)
-            self._look_by(trio.current_time())
-        if self.to_client.unsaid_bytes > UNSAID_MAX_BYTES:
-            self.end(Cause.TOO_SLOW, "it asks on and hears no answer")
-        elif asked.reply:
-            self.to_client.say(farewell.message(asked.reply, masked=False), self._hears_words)
-
-    def _hears_words(self) -> bool:
-        """The client may be told something in its protocol's words now."""
-        return self.client.at_packet_boundary() and (self._welcomes is None or self._welcomes.welcomed)
+    def _authorised(self, authorised: Authorised) -> None:
+        """A newer token of the client's is believed."""
+        self._token_ends_at = authorised.token_ends_at
+        self.to_upstream.draw_on(authorised.budget)
+        self.to_client.draw_on(authorised.budget_to_client)
+        self._look_by(trio.current_time())
 
     def _leave_it_to(self, other: Pump, seconds: float) -> None:
         """This direction is over; the other has so long to end too, and then both are cut."""
@@ -463,26 +386,14 @@ class Relay:
         if keeper is not None:
             trio.lowlevel.reschedule(keeper)
 
-    async def _answer_close(self) -> None:
-        """The client has said Close to an upstream that is gone: answer in its place."""
-        close = close_frame(1000, masked=False)
-        await conclude(self.to_client, close, b"", lambda: True, self._terms.control_timeout_seconds)
-
     async def _say_goodbye(self, cause: Cause) -> None:
-        """Tell both sides why, each at a boundary of its stream, and hear them out for a bounded time."""
-        words, close = farewell.to_client(cause, self.greeting.farewell(cause, welcomed=self.welcomed))
-        leave, drop = farewell.to_upstream(cause, self.greeting.leave(cause))
-        told: set[Side] = set()
-
-        async def tell(side: Side, words: bytes, close: bytes) -> None:
-            patience = self._terms.control_timeout_seconds
-            if await conclude(side.says, close, words, side.at_packet_boundary, patience):
-                told.add(side)
-
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(tell, self.client, words, close)
-            nursery.start_soon(tell, self.upstream, leave, drop)
-        with trio.move_on_after(self._terms.close_timeout_seconds):
-            async with trio.open_nursery() as nursery:
-                for side in told:
-                    nursery.start_soon(hear_out, side.hears)
+        """Tell both sides why."""
+        last_words = {
+            self.client: farewell.to_client(cause, self.greeting.farewell(cause, welcomed=self.welcomed)),
+            self.upstream: farewell.to_upstream(cause, self.greeting.leave(cause)),
+        }
+        await take_leave(
+            last_words,
+            control_timeout_seconds=self._terms.control_timeout_seconds,
+            close_timeout_seconds=self._terms.close_timeout_seconds,
+        )
