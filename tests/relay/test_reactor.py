@@ -16,8 +16,9 @@ from trio.testing import wait_all_tasks_blocked
 from tests.tcp import Peer, tcp_pair
 from trio_ws_gateway import leg
 from trio_ws_gateway.relay.intake import KEPT_BYTES, READ_BYTES, new_buffer
-from trio_ws_gateway.relay.pump import READS_PER_STEP, STALLED_READ_BYTES, Ended, Pump
+from trio_ws_gateway.relay.pump import READS_PER_STEP, STALLED_READ_BYTES, Pump
 from trio_ws_gateway.relay.reactor import FEW, LEAVING_PER_PASS, Reactor
+from trio_ws_gateway.relay.steps import Ended
 from trio_ws_gateway.wire.frames import BINARY, TEXT, FrameScanner, build_frame
 
 BUFFER = new_buffer()

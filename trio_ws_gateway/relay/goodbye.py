@@ -10,8 +10,9 @@ import trio
 
 from trio_ws_gateway.leg import LINGER_MAX_BYTES, WOULD_BLOCK, linger
 from trio_ws_gateway.relay.intake import READ_BYTES
-from trio_ws_gateway.relay.pump import SMALL_READ_BYTES, Ended, Pump
+from trio_ws_gateway.relay.pump import SMALL_READ_BYTES, Pump
 from trio_ws_gateway.relay.side import Side
+from trio_ws_gateway.relay.steps import Ended
 from trio_ws_gateway.wire.frames import close_frame
 
 OUT_OF_STEP = {Ended.ILLEGAL, Ended.TOO_BIG, Ended.TOO_MANY}  # nobody knows where the source's next frame begins

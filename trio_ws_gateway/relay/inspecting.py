@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 from trio_ws_gateway.limits.budgets import Budget, Kind
 from trio_ws_gateway.protocols.base import Inspector
-from trio_ws_gateway.relay.pump import MUCH_WORK, WALKED_SLICE_BYTES, Ended, Pump
+from trio_ws_gateway.relay.pump import MUCH_WORK, WALKED_SLICE_BYTES, Pump
+from trio_ws_gateway.relay.steps import Ended
 from trio_ws_gateway.wire.frames import NO_LIMIT, Found, FrameScanner
 
 FREE_PACKETS = 1  # the greeting

@@ -14,7 +14,6 @@ import math
 import socket
 import ssl
 from collections.abc import Awaitable, Callable
-from enum import Enum
 
 import outcome
 import trio
@@ -23,6 +22,7 @@ from trio_ws_gateway.leg import WOULD_BLOCK
 from trio_ws_gateway.limits.budgets import Budget, Kind, Purse
 from trio_ws_gateway.relay.intake import READ_BYTES, Intake
 from trio_ws_gateway.relay.outlet import Outlet
+from trio_ws_gateway.relay.steps import END, LACKING, OF_FOUND, READABLE, ROOM, TOKENS, TURN, Ended, Need
 from trio_ws_gateway.wire.asking import Asked
 from trio_ws_gateway.wire.frames import Found, FrameScanner
 
@@ -34,40 +34,6 @@ MUCH_WORK = 900  # frames and packets: some 0.3 ms
 WALKED_SLICE_BYTES = 8 * 1024  # of packets, which may have two bytes
 STALLED_READ_BYTES = 64 * 1024  # for a direction whose target has stalled before: this much is held at the most
 READS_PER_STEP = 4  # then others have their turn
-
-
-class Need(Enum):
-    """What a step leaves its owner to do."""
-
-    READABLE = "the source is drained; wait until it is readable"
-    TURN = "the budget ran out; let others run, then go on"
-    ROOM = "the target takes no more; wait until it does"
-    TOKENS = "the budget is spent, or an answer is owed; wait until there is more, or the answer, or end"
-    END = "this direction has ended; `ended` says how"
-
-
-READABLE, TURN, ROOM, TOKENS, END = Need  # to look a member up in its class costs 0.1 us
-
-
-class Ended(Enum):
-    """How a direction ended. All that was to pass has passed by then, unless the target is gone."""
-
-    CLOSE = "a Close frame has passed"
-    ILLEGAL = "an illegal frame came"
-    TOO_BIG = "a message came that is too big"
-    TOO_MANY = "more came than the budget allows"
-    SOURCE_LOST = "end of stream, or a reset, without a Close"
-    TARGET_LOST = "the target is gone"
-
-
-OF_FOUND = {
-    Found.CLOSE: Ended.CLOSE,
-    Found.ILLEGAL: Ended.ILLEGAL,
-    Found.TOO_BIG: Ended.TOO_BIG,
-    Found.TOO_MANY_MESSAGES: Ended.TOO_MANY,
-    Found.TOO_MANY_EXTRAS: Ended.TOO_MANY,
-}
-LACKING = {Found.TOO_MANY_MESSAGES: Kind.MESSAGES, Found.TOO_MANY_EXTRAS: Kind.EXTRAS}
 
 
 class Pump:

@@ -34,7 +34,7 @@ from typing import Protocol, Self
 import trio
 
 from trio_ws_gateway.relay.outlet import Outlet
-from trio_ws_gateway.relay.pump import END, TOKENS, TURN, Need
+from trio_ws_gateway.relay.steps import END, TOKENS, TURN, Need
 
 # Then the rest of the loop has its turn. In a storm that takes 3 ms, mostly for handshakes (``turnstile``): so what is
 # relayed has the larger part, and yet nobody waits for long.

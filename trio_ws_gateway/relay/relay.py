@@ -21,9 +21,10 @@ from trio_ws_gateway.protocols.base import Greeting, Inspector, Walker
 from trio_ws_gateway.relay.answering import Answering, Authorise, Authorised
 from trio_ws_gateway.relay.goodbye import answer_close, take_leave
 from trio_ws_gateway.relay.inspecting import InspectingPump
-from trio_ws_gateway.relay.pump import Ended, Pump
+from trio_ws_gateway.relay.pump import Pump
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.side import Side
+from trio_ws_gateway.relay.steps import Ended
 from trio_ws_gateway.relay.timekeeping import Due, Pace, look
 from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 
