@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
+import pytest
 import trio
 
 from tests.faults.others import before_an_echo, nothing_stays, undisturbed
@@ -111,6 +112,7 @@ KINDS = (
 )
 
 
+@pytest.mark.alone
 async def test_a_thousand_at_once(tmp_path: Path) -> None:
     """Each of a thousand is cut in time, but for who trickles within a frame: he is slow, and no more. Ten good ones
     hear their answers all the while, and nothing of the thousand stays."""

@@ -1,6 +1,6 @@
 """An upstream that is away, silent or broken, cuts or says garbage: sessions of the other protocol go on all the while.
 
-What no real server does on demand a double does; real ones are killed and frozen in ``test_brokers``.
+What no real server does on demand a double does; real ones are killed and frozen in ``test_real_upstreams``.
 """
 
 import pytest

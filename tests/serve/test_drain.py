@@ -76,6 +76,7 @@ async def test_while_it_drains(number: signal.Signals) -> None:
         assert await client.read_to_end() == b""
 
 
+@pytest.mark.alone
 async def test_goodbyes_are_spread() -> None:
     """Sessions are closed with 1012 one after the other over the drain time, the first at once."""
     count, seconds = 10, 1.0
