@@ -35,10 +35,10 @@ from trio_ws_gateway.protocols.opening import OpeningReader
 from trio_ws_gateway.protocols.raw import NAME as RAW
 from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.protocols.registry import Registry
+from trio_ws_gateway.reconnection import Reconnection
 from trio_ws_gateway.relay.answering import Authorised
-from trio_ws_gateway.relay.relay import Relay, Renewed, Terms
+from trio_ws_gateway.relay.relay import Reconnected, Relay, Terms
 from trio_ws_gateway.relay.timekeeping import ENDS_SPREAD_SECONDS
-from trio_ws_gateway.renewal import Renewal
 from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.dial import Dialled
 from trio_ws_gateway.upstream.introduction import Visitor
@@ -107,7 +107,7 @@ class Session:
         self._ended_by: Cause | None = None  # before the relay, which has a cause of its own
         self._relay: Relay | None = None
         self._told: Identity | None = None  # who its upstream was told that it is
-        self._renewal: Renewal | None = None  # of its upstream, where that is wanted
+        self._reconnection: Reconnection | None = None  # of its upstream, where that is wanted
         self._again: Beginning | None = None  # what that one will hear
 
     @property
@@ -330,9 +330,9 @@ class Session:
         greeting.authorise_anew(told, identity)
         self._ledger.identity = identity
         self._services.metrics.renewals.inc()
-        if self._again is not None and self._renewal is not None:
+        if self._again is not None and self._reconnection is not None:
             self._again = evolve(self._again, visitor=evolve(self._again.visitor, identity=identity, token=token))
-            self._renewal.token = token
+            self._reconnection.token = token
         budgets = self._stay.budgets(self._as_limits_ask(greeting.protocol), trio.current_time())
         return Authorised(
             token_ends_at=self._token_ends_at(identity),
@@ -350,7 +350,7 @@ class Session:
         greeting = self._ledger.greeting = beginning.greeting.without_secrets()
         self._told = beginning.visitor.identity
         if greeting.protocol == RAW and self._settings.raw_reconnect:
-            self._renewal = self._renewal_of(evolve(beginning, greeting=greeting), dialled.accepted)
+            self._reconnection = self._reconnection_of(evolve(beginning, greeting=greeting), dialled.accepted)
         relay = Relay(
             self._client.sock,
             dialled.sock,
@@ -372,17 +372,18 @@ class Session:
 
     async def _run_relay(self, relay: Relay) -> None:
         self._ledger.begin(relay)
+        reconnect = None if self._reconnection is None else partial(self._reconnect, self._reconnection)
         try:
-            cause = await relay.run(None if self._renewal is None else partial(self._renew, self._renewal))
+            cause = await relay.run(reconnect)
         finally:
             self._ledger.end(relay)
             relay.untie()
-            self._renewal = None  # which holds the session
+            self._reconnection = None  # which holds the session
         if relay.fault is not None:
             self._ledger.fault(relay.fault)
         self._ledger.close(cause, relay.detail)
 
-    def _renewal_of(self, beginning: Beginning, accepted: Accepted) -> Renewal:
+    def _reconnection_of(self, beginning: Beginning, accepted: Accepted) -> Reconnection:
         """How it reaches its upstream again: as the same visitor, who has agreed on the same."""
         self._again = evolve(beginning, offer=accepted.again, opening=b"", ahead=b"")
 
@@ -393,7 +394,7 @@ class Session:
             self._told = again.visitor.identity
             return dialled
 
-        return Renewal(
+        return Reconnection(
             self._services.authenticator,
             beginning.visitor.token,
             dial,
@@ -401,12 +402,12 @@ class Session:
             lasting_seconds=self._settings.ws_dial_timeout_seconds,
         )
 
-    async def _renew(self, renewal: Renewal) -> Renewed:
+    async def _reconnect(self, reconnection: Reconnection) -> Reconnected:
         """Another upstream in place of the one that was lost."""
         leg.close(self._sockets.pop())
-        dialled = await renewal()
+        dialled = await reconnection()
         self._ledger.reconnects += 1
-        return Renewed(upstream=dialled.sock, from_upstream=dialled.rest, from_client=self._client.take_ahead())
+        return Reconnected(upstream=dialled.sock, from_upstream=dialled.rest, from_client=self._client.take_ahead())
 
     async def _refuse(self, refused: Refused) -> None:
         """Tell the client why it is not let in."""

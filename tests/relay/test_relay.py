@@ -30,7 +30,7 @@ from trio_ws_gateway.protocols.raw import RawGreeting
 from trio_ws_gateway.relay.answering import Authorise
 from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
-from trio_ws_gateway.relay.relay import Relay, Renew, Renewed, Terms
+from trio_ws_gateway.relay.relay import Reconnect, Reconnected, Relay, Terms
 from trio_ws_gateway.relay.timekeeping import Pace
 from trio_ws_gateway.upstream.dial import tls_context
 from trio_ws_gateway.wire.frames import (
@@ -100,7 +100,7 @@ async def relaying(
     too_old_at: float = math.inf,
     authorise: Authorise | None = None,
     prepare: Callable[[Relay], None] = lambda relay: None,
-    renew: Renew | None = None,
+    reconnect: Reconnect | None = None,
 ) -> AsyncIterator[Ends]:
     """A running relay. Its sockets are closed when it ends, as a session does it."""
     client_far, client_near = tcp_pair()
@@ -127,7 +127,7 @@ async def relaying(
 
     async def run() -> None:
         try:
-            await relay.run(renew)
+            await relay.run(reconnect)
         finally:
             leg.close(client_near)
             leg.close(upstream_near)
@@ -1176,23 +1176,23 @@ class TestPings:
 
 class TestAnotherUpstream:
     @asynccontextmanager
-    async def renewing(self, terms: Terms = TERMS, **given: Any) -> AsyncIterator[tuple[Ends, Peer, trio.Event]]:  # noqa: ANN401
+    async def reconnecting(self, terms: Terms = TERMS, **given: Any) -> AsyncIterator[tuple[Ends, Peer, trio.Event]]:  # noqa: ANN401
         """A relay that is given another upstream when it loses its own, that other one, and when that was."""
         near, far = tcp_pair() if tls is None else await tls_pair(*tls, "localhost")
         lost = trio.Event()
 
-        async def renew() -> Renewed:
+        async def reconnect() -> Reconnected:
             lost.set()
-            return Renewed(upstream=near, from_upstream=b"", from_client=b"")
+            return Reconnected(upstream=near, from_upstream=b"", from_client=b"")
 
         with near, Peer(far, masked=False) as again:
-            async with relaying(terms, renew=renew, **given) as ends:
+            async with relaying(terms, reconnect=reconnect, **given) as ends:
                 yield ends, again, lost
                 ends.client.end_stream()
 
     async def test_both_ways(self) -> None:
         """Behind the other upstream all passes as before, in bulk too."""
-        async with self.renewing() as (ends, again, lost):
+        async with self.reconnecting() as (ends, again, lost):
             await ends.client.say(TEXT, b"one")
             await ends.upstream.hear()
             ends.upstream.end_stream()
@@ -1207,7 +1207,7 @@ class TestAnotherUpstream:
 
     async def test_last_words(self) -> None:
         """All that the first has said arrives, however slowly the client reads, before what the other one says."""
-        async with self.renewing() as (ends, again, _):
+        async with self.reconnecting() as (ends, again, _):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ends.upstream.say, BINARY, bytes(9_000_000))
                 await wait_all_tasks_blocked()
@@ -1218,7 +1218,7 @@ class TestAnotherUpstream:
 
     async def test_what_the_first_does_not_take(self) -> None:
         """With a message on its way to it that it does not take the first is lost for good."""
-        async with self.renewing() as (ends, again, _):
+        async with self.reconnecting() as (ends, again, _):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(ends.client.say, BINARY, bytes(9_000_000))
                 await wait_all_tasks_blocked()
@@ -1230,7 +1230,7 @@ class TestAnotherUpstream:
 
     async def test_budget_goes_on(self) -> None:
         """What was spent before is spent."""
-        async with self.renewing(budget=made(messages=Rate(0.001, 3))) as (ends, again, lost):
+        async with self.reconnecting(budget=made(messages=Rate(0.001, 3))) as (ends, again, lost):
             await ends.client.say(TEXT, b"one")
             await ends.upstream.hear()
             ends.upstream.end_stream()
@@ -1244,7 +1244,7 @@ class TestAnotherUpstream:
     async def test_idle_and_pings_go_on(self) -> None:
         """The other upstream is pinged when it is silent, its answers stay here, and without them it is idle."""
         pace = Pace(ping_seconds=0.1, idle_seconds=0.3)
-        async with self.renewing(evolve(TERMS, pace=pace)) as (ends, again, _), trio.open_nursery() as nursery:
+        async with self.reconnecting(evolve(TERMS, pace=pace)) as (ends, again, _), trio.open_nursery() as nursery:
 
             async def answer() -> None:
                 with contextlib.suppress(EOFError, AssertionError, OSError):
@@ -1265,10 +1265,10 @@ class TestAnotherUpstream:
     async def test_refused(self) -> None:
         """Where there is no other the session ends for the cause that is given."""
 
-        async def renew() -> Renewed:
+        async def reconnect() -> Reconnected:
             raise Refused(Cause.INVALID_TOKEN, "expired")
 
-        async with relaying(renew=renew) as ends:
+        async with relaying(reconnect=reconnect) as ends:
             ends.upstream.end_stream()
             assert await ends.client.hear_close() == (1008, "JWT invalid or expired")
             assert (ends.relay.cause, ends.relay.detail) == (Cause.INVALID_TOKEN, "expired")

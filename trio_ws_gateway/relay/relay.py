@@ -49,7 +49,7 @@ class Terms:
 
 
 @frozen(kw_only=True)
-class Renewed:
+class Reconnected:
     """Another upstream: its socket, what was read from that already, and what of the client's meanwhile."""
 
     upstream: socket.socket
@@ -57,7 +57,7 @@ class Renewed:
     from_client: bytes
 
 
-Renew = Callable[[], Awaitable[Renewed]]
+Reconnect = Callable[[], Awaitable[Reconnected]]
 """Raises ``Refused`` where there is no other."""
 
 
@@ -200,14 +200,14 @@ class Relay:
             self.cause, self.detail = cause, detail
         self._scope.cancel()
 
-    async def run(self, renew: Renew | None = None) -> Cause:
+    async def run(self, reconnect: Reconnect | None = None) -> Cause:
         """Relay until there is a cause to end; both sides have been told by then, or could not be.
 
-        ``renew``: how there is another upstream where one is lost between messages, as often as that happens.
+        ``reconnect``: how there is another upstream where one is lost between messages, as often as that happens.
         """
         try:
             await self._forward()
-            while renew is not None and self._may_go_on and await self._goes_on(renew):
+            while reconnect is not None and self._may_go_on and await self._goes_on(reconnect):
                 await self._forward()
         except Exception as fault:
             self._failed(fault)
@@ -240,17 +240,17 @@ class Relay:
         unanswered = bool(self.to_client.intake.kept) or self.to_client.scanner.owes_a_pong
         return lost and not unanswered and self.to_upstream.between_messages and self.to_client.between_messages
 
-    async def _goes_on(self, renew: Renew) -> bool:
+    async def _goes_on(self, reconnect: Reconnect) -> bool:
         """Whether there is another upstream to go on with."""
         with trio.CancelScope() as self._scope:
             try:
-                renewed = await renew()
+                reconnected = await reconnect()
             except Refused as refused:
                 self.end(refused.cause, refused.detail)
                 return False
             client = self.to_upstream.source
-            self.to_upstream.go_on(client, renewed.upstream, renewed.from_client)
-            self.to_client.go_on(renewed.upstream, client, renewed.from_upstream)
+            self.to_upstream.go_on(client, reconnected.upstream, reconnected.from_client)
+            self.to_client.go_on(reconnected.upstream, client, reconnected.from_upstream)
         return self.cause is None
 
     async def _forward(self) -> None:

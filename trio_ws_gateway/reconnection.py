@@ -19,7 +19,7 @@ from trio_ws_gateway.wire.handshake import Accepted
 AWAY = {Cause.UPSTREAM_UNAVAILABLE, Cause.CIRCUIT_OPEN}  # for a session that is, it remains lost
 
 
-class Renewal:
+class Reconnection:
     """Call it for every connection that is lost.
 
     ``token``: what ``authenticator``, where there is one, must still believe; there may be a newer one meanwhile.
@@ -41,12 +41,12 @@ class Renewal:
         self._dial = dial
         self._retry_max = retry_max
         self._lasting_seconds = lasting_seconds
-        self._renewed_at = -math.inf
+        self._reconnected_at = -math.inf
         self._short_ones = 0  # in a row
 
     async def __call__(self) -> Dialled[Accepted]:
         """Another connection. Raises ``Refused``."""
-        lasted = trio.current_time() - self._renewed_at >= self._lasting_seconds
+        lasted = trio.current_time() - self._reconnected_at >= self._lasting_seconds
         self._short_ones = 0 if lasted else self._short_ones + 1
         if self._short_ones > self._retry_max:
             raise Refused(Cause.UPSTREAM_LOST, "again and again")
@@ -56,5 +56,5 @@ class Renewal:
             dialled = await self._dial(1 + self._short_ones)
         except Refused as refused:
             raise Refused(Cause.UPSTREAM_LOST, refused.detail) if refused.cause in AWAY else refused from None
-        self._renewed_at = trio.current_time()
+        self._reconnected_at = trio.current_time()
         return dialled
