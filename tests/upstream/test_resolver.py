@@ -1,5 +1,7 @@
 """Names: how long an answer is kept, how many ask at once, and what serves while the system does not answer."""
 
+import errno
+import os
 import socket
 from collections.abc import AsyncIterator, MutableMapping
 from typing import Any
@@ -9,6 +11,7 @@ import trio
 from attrs import define, field
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from trio_ws_gateway.upstream.failures import Failure, failed_try
 from trio_ws_gateway.upstream.resolver import (
     FRESH_SECONDS,
     PATIENCE_SECONDS,
@@ -115,6 +118,14 @@ async def test_one_question_at_a_time(resolver: Resolver, system: System, autoju
             nursery.start_soon(ask)
     assert found == [(HERE,)] * 1000
     assert len(system.asked) == 1
+
+
+async def test_what_the_gateway_lacks(resolver: Resolver, system: System) -> None:
+    """Where nothing can be asked for want of descriptors, that is not said of the upstream."""
+    system.error = OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+    with pytest.raises(OSError, match="Too many open files") as caught:
+        await resolver.addresses("broker")
+    assert failed_try(caught.value).failure is Failure.OURS
 
 
 async def test_who_asked_first_leaves(resolver: Resolver, system: System, autojump_clock: MockClock) -> None:

@@ -78,8 +78,8 @@ class Resolver:
             await question.ended.wait()
         if answer is not None and usable and (question.error is not None or not question.ended.is_set()):
             return answer.addresses
-        if question.error is not None:
-            raise OSError(_reason(question.error)) from question.error  # one error, many who raise it
+        if (error := question.error) is not None:  # one error, many who raise it
+            raise OSError(error.errno if isinstance(error, OSError) else None, _reason(error)) from error
         return self._answers[host].addresses
 
     async def _ask(self, host: str) -> _Question:
