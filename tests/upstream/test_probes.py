@@ -205,8 +205,14 @@ async def test_no_http() -> None:
 
 async def test_no_answer() -> None:
     """Who says nothing is waited for as long as the caller likes, and no longer."""
-    async with upstream(lambda _: b"", nothing) as there:
-        with trio.move_on_after(0.1) as patience:
+    patience = trio.CancelScope()
+
+    def answer(_: Request) -> bytes:
+        patience.deadline = trio.current_time() + 0.05
+        return b""
+
+    async with upstream(answer, nothing) as there:
+        with patience:
             await there.probes().websocket()
         assert patience.cancelled_caught
         await all_ended(there)
