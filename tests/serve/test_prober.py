@@ -5,16 +5,13 @@ import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import structlog
 import trio
 from attrs import define, field
 
-from tests.house import House, house
+from tests.house import House
+from tests.serve.grouped import grouped
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from trio_ws_gateway import worker, workers
-from trio_ws_gateway.config.settings import Settings
-from trio_ws_gateway.gateway import Order
-from trio_ws_gateway.listening import listen
 from trio_ws_gateway.upstream.health import SPREAD
 from trio_ws_gateway.worker_link import Link
 
@@ -96,18 +93,6 @@ class Group:
 
 @asynccontextmanager
 async def group(**settings: str) -> AsyncIterator[Group]:
-    give, orders = trio.open_memory_channel[Order](1)
-    parents: list[workers.Group] = []
-
-    async def serve(
-        settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
-    ) -> None:
-        with await listen(settings.listen) as listener:
-            task_status.started(listener.getsockname()[1])
-            parents.append(workers.Group(settings, listener, log))
-            await parents[0].run(orders)
-        log.info("stopped")
-
     upstream = Counting()
     async with trio.open_nursery() as nursery:
         await nursery.start(upstream.run)
@@ -122,12 +107,9 @@ async def group(**settings: str) -> AsyncIterator[Group]:
             "GRACEFUL_DRAIN_TIMEOUT_SECONDS": "1",
             **settings,
         }
-        async with house(serve, **environment) as home:
-            await home.last_line("listening")
-            yield Group(home, parents[0], upstream, nursery)
-            give.send_nowait(Order.DRAIN)
-            await home.last_line("stopped")
-            assert home.lines("killed") == []
+        async with grouped(**environment) as (home, parent):
+            yield Group(home, parent, upstream, nursery)
+        assert home.lines("killed") == []
         nursery.cancel_scope.cancel()
 
 

@@ -8,19 +8,16 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-import structlog
 import trio
 
-from tests.house import House, house
+from tests.house import House
+from tests.serve.grouped import grouped
 from tests.serve.outside import Outside, outside
 from tests.serve.test_drain import answer_close
 from tests.serve.test_start import refused, talk
 from tests.servers.processes import DEADLINE_SECONDS, POLL_SECONDS
 from tests.tcp import Peer
 from trio_ws_gateway import workers
-from trio_ws_gateway.config.settings import Settings
-from trio_ws_gateway.gateway import Order
-from trio_ws_gateway.listening import listen
 from trio_ws_gateway.wire.frames import TEXT
 
 
@@ -141,21 +138,8 @@ async def test_replacement_that_cannot_start(tmp_path: Path) -> None:
 
 async def test_worker_that_is_stuck() -> None:
     """Of a worker that does not answer counts what it said last; others go on, and the drain kills it in the end."""
-    give, orders = trio.open_memory_channel[Order](1)
-    groups: list[workers.Group] = []
-
-    async def serve(
-        settings: Settings, log: structlog.typing.FilteringBoundLogger, *, task_status: trio.TaskStatus[int]
-    ) -> None:
-        with await listen(settings.listen) as listener:
-            task_status.started(listener.getsockname()[1])
-            groups.append(workers.Group(settings, listener, log, grace_seconds=0.2))
-            await groups[0].run(orders)
-        log.info("stopped")
-
-    async with house(serve, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="0.1") as home:
-        await home.last_line("listening")
-        pids = [process.pid for process in groups[0]._workers.values()]
+    async with grouped(0.2, WORKERS="2", GRACEFUL_DRAIN_TIMEOUT_SECONDS="0.1") as (home, parent):
+        pids = [process.pid for process in parent._workers.values()]
         async with sessions_in_both(home, pids) as held:
             count = sum(map(len, held.values()))
             await home.samples()
@@ -164,10 +148,8 @@ async def test_worker_that_is_stuck() -> None:
             with trio.fail_after(DEADLINE_SECONDS):
                 while (await home.samples())["ws_connections_total"] != count:
                     await trio.sleep(POLL_SECONDS)
-        give.send_nowait(Order.DRAIN)
-        await home.last_line("stopped")
-        assert [line["pid"] for line in home.lines("killed")] == [stuck]
-        assert not any(map(is_there, pids))
+    assert [line["pid"] for line in home.lines("killed")] == [stuck]
+    assert not any(map(is_there, pids))
 
 
 @pytest.mark.parametrize("to_all", [False, True])
