@@ -1182,6 +1182,8 @@ class TestAnotherUpstream:
         lost = trio.Event()
 
         async def reconnect() -> Reconnected:
+            if lost.is_set():
+                raise Refused(Cause.UPSTREAM_LOST, "this one too")
             lost.set()
             return Reconnected(upstream=near, from_upstream=b"", from_client=b"")
 
@@ -1261,6 +1263,30 @@ class TestAnotherUpstream:
             await ends.done.wait()
             assert (ends.relay.cause, ends.relay.detail) == (Cause.IDLE, "upstream")
             nursery.cancel_scope.cancel()
+
+    async def test_it_is_not_the_other_one_that_was_reset(self) -> None:
+        """Where its messages have to wait for tokens, that the first was reset is not taken for its end."""
+        slow = made(messages=Rate(20, 1, pauses=True), direction=Direction.TO_CLIENT)
+        async with self.reconnecting(budget_to_client=slow) as (ends, again, lost):
+            ends.upstream.reset()
+            await lost.wait()
+            for number in range(3):
+                await again.say(TEXT, b"%d" % number)
+            for number in range(3):
+                assert await ends.client.hear() == (TEXT, True, b"%d" % number)
+
+    async def test_it_is_not_the_other_one_that_left(self) -> None:
+        """Nor, where the client takes nothing for a while, that the first has left for its silence."""
+        pace = Pace(ping_seconds=math.inf, idle_seconds=0.3)
+        async with self.reconnecting(evolve(TERMS, pace=pace)) as (ends, again, lost), trio.open_nursery() as nursery:
+            ends.upstream.end_stream()
+            await lost.wait()
+            nursery.start_soon(again.say, BINARY, bytes(9_000_000))
+            for _ in range(12):
+                await ends.client.say(TEXT, b"busy")
+                await trio.sleep(0.05)
+            assert ends.relay.cause is None
+            assert await ends.client.hear() == (BINARY, True, bytes(9_000_000))
 
     async def test_refused(self) -> None:
         """Where there is no other the session ends for the cause that is given."""

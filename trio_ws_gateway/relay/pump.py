@@ -239,6 +239,8 @@ class Pump:
 
     def go_on(self, source: socket.socket, target: socket.socket, ahead: bytes) -> None:
         """From between two messages, with another socket at one end. ``ahead``: what was read from the source."""
+        if source is not self.intake.source:
+            self.left_at, self._is_reset = math.inf, False
         self.intake.source, self.intake.ended, self.outlet.target = source, False, target
         self.intake.put_behind(ahead)
         self.ended, self._lacks = None, None
