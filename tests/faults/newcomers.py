@@ -12,7 +12,7 @@ from trio_ws_gateway.wire.mqtt import connack
 PROBED = {"CB_HEALTHCHECK_INTERVAL_SECONDS": "0.3", "CB_OPEN_TIMEOUT_SECONDS": "1000", "CB_FAILURE_THRESHOLD": "2"}
 AWAY = {"raw": (502, "upstream_unavailable"), "mqtt": (3, "Upstream unavailable")}
 LEFT_ALONE = {"raw": (503, "circuit_open"), "mqtt": (3, "Try again later")}
-MARGIN_SECONDS = 2.0  # for a machine that has other things to do
+MARGIN_SECONDS = 4.0  # for a machine that has other things to do
 PING, ANSWERS = b"\xc0\x00", (b"\xc0\x00", b"\xd0\x00")  # of MQTT; an echo says it back, and a broker answers it
 
 
