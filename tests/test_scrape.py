@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
+from trio.testing import MockClock
 
 from trio_ws_gateway import scrape
 from trio_ws_gateway.causes import Cause
@@ -64,6 +65,37 @@ async def test_in_turns() -> None:
             assert turns >= families
         nursery.cancel_scope.cancel()
     assert metrics.expose() == generate_latest(metrics.registry)
+
+
+async def test_one_at_a_time(autojump_clock: MockClock) -> None:
+    """However many ask at once, it is made twice: for the first, and for all who asked while that was under way."""
+    made = 0
+
+    async def make() -> bytes:
+        nonlocal made
+        made += 1
+        number = made
+        await trio.sleep(1)
+        if number == 3:
+            raise scrape.Incomplete
+        return b"%d" % number
+
+    exposition, heard = scrape.OneAtATime(make), []
+
+    async def ask(after_seconds: float) -> None:
+        await trio.sleep(after_seconds)
+        try:
+            heard.append(await exposition())
+        except scrape.Incomplete:
+            heard.append(b"incomplete")
+
+    async with trio.open_nursery() as nursery:
+        for after_seconds in (0, 0.1, 0.2, 0.3, 5, 5.1):
+            nursery.start_soon(ask, after_seconds)
+        await trio.sleep(0.15)
+        with trio.move_on_after(0.05):  # who leaves takes nothing from the others
+            await exposition()
+    assert sorted(heard) == [b"1", b"2", b"2", b"2", b"4", b"incomplete"]
 
 
 def test_group() -> None:

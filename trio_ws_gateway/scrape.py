@@ -4,7 +4,8 @@ A snapshot is what a process has counted, as JSON values, so that it can cross a
 several are added up; a gauge is that of the worst-off, unless it counts something, or all know it from one of them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+import math
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import trio
@@ -79,6 +80,31 @@ async def text_in_turns(source: CollectorRegistry | Snapshot) -> bytes:
         parts.append(part)
         await trio.lowlevel.checkpoint()
     return b"".join(parts)
+
+
+class OneAtATime:
+    """An exposition that is made anew for whoever asks, and once for all who ask while one is being made."""
+
+    def __init__(self, make: Callable[[], Awaitable[bytes]]) -> None:
+        self._make = make
+        self._making = trio.Lock()
+        self._began_at = -math.inf  # of the latest
+        self._made: bytes | None = None  # by it; ``None``: it was incomplete
+
+    async def __call__(self) -> bytes:
+        """The text. Raises ``Incomplete``."""
+        asked_at = trio.current_time()
+        async with self._making:
+            if self._began_at < asked_at:
+                began_at = trio.current_time()
+                try:
+                    self._made = await self._make()
+                except Incomplete:
+                    self._made = None
+                self._began_at = began_at
+        if self._made is None:
+            raise Incomplete
+        return self._made
 
 
 def _parts(source: CollectorRegistry | Snapshot) -> Iterator[bytes]:

@@ -412,6 +412,8 @@ class Session:
     async def _refuse(self, refused: Refused) -> None:
         """Tell the client why it is not let in."""
         try:
+            if refused.cause is Cause.UPSTREAM_UNAVAILABLE:  # often of all at once
+                await self._take_turn()
             await self._say_last(self._refusal(refused))
         finally:
             self._ledger.close(refused.cause, refused.detail)

@@ -44,6 +44,7 @@ from trio_ws_gateway.relay.intake import new_buffer
 from trio_ws_gateway.relay.reactor import Reactor
 from trio_ws_gateway.relay.relay import Terms
 from trio_ws_gateway.relay.timekeeping import Pace
+from trio_ws_gateway.scrape import OneAtATime
 from trio_ws_gateway.session import Services
 from trio_ws_gateway.turnstile import Turnstile
 from trio_ws_gateway.upstream.dial import Dialler, tls_context
@@ -189,7 +190,7 @@ def services(
     return Services(
         settings=settings,
         configure=_configure(settings),
-        plain_http=PlainHttp(metrics=exposition, unready=unready, logout=logout),
+        plain_http=PlainHttp(metrics=OneAtATime(exposition), unready=unready, logout=logout),
         draining=draining,
         authenticator=authenticator,
         registry=_registry(settings, log),

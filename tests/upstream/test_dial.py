@@ -1,8 +1,10 @@
 """Reaching an upstream: every address of its name, TLS, handshake, tries, one deadline, and nothing left open."""
 
+import errno
 import os
 import socket
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -281,6 +283,20 @@ async def test_no_pause_outlasts_the_deadline(autojump_clock: object) -> None:
     await failure(patient, f"ws://127.0.0.1:{free_port()}/", lambda: retries.append(None))
     assert len(retries) == 3
     assert trio.current_time() - began_at == pytest.approx(9.99)
+
+
+async def test_a_try_that_ends_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that comes late has no time left for another try, and the reason is that of the one it had."""
+    retries: list[None] = []
+
+    async def comes_late(*_: object) -> None:
+        time.sleep(0.3)  # noqa: ASYNC251 - that is the point
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused")
+
+    monkeypatch.setattr("trio_ws_gateway.upstream.dial.connect", comes_late)
+    patient = dialler(timeout_seconds=0.2, retry_max=3, retry_interval_seconds=10)
+    detail = await failure(patient, "ws://127.0.0.1:1/", lambda: retries.append(None))
+    assert (detail, retries) == ("127.0.0.1:1: Connection refused", [])
 
 
 async def test_any_number_of_tries(autojump_clock: object) -> None:

@@ -26,7 +26,7 @@ ERRORS = [
     (system(errno.ECONNREFUSED), "unreachable", True, True),
     (system(errno.ETIMEDOUT), "unreachable", True, True),
     (system(errno.EHOSTUNREACH), "unreachable", True, True),
-    (ConnectionResetError(errno.ECONNRESET, "reset"), "unreachable", True, True),
+    (ConnectionResetError(errno.ECONNRESET, "reset"), "no answer", True, True),
     (socket.gaierror(socket.EAI_NONAME, "Name or service not known"), "unreachable", True, True),
     (ssl.SSLError(1, "wrong version number"), "unreachable", True, True),
     (of_all(system(errno.EADDRNOTAVAIL), system(errno.ECONNREFUSED)), "unreachable", True, True),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import structlog
 import trio
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from prometheus_client.parser import text_string_to_metric_families
 from trio.testing import MockClock
 
@@ -21,7 +21,7 @@ from trio_ws_gateway.upstream.dial import Dialled, Dialler, T, tls_context
 from trio_ws_gateway.upstream.failures import DialFailed, Failure
 from trio_ws_gateway.upstream.introduction import Visitor
 from trio_ws_gateway.upstream.resolver import Address
-from trio_ws_gateway.upstream.routes import Routes
+from trio_ws_gateway.upstream.routes import LONG_HEAD_BYTES, Routes
 from trio_ws_gateway.wire.handshake import Offer, accept_key
 from trio_ws_gateway.wire.http import Request, Response, build_head, parse_request, parse_response
 
@@ -200,6 +200,23 @@ async def test_what_does_not_count(autojump_clock: MockClock, harmless: Failure 
             await here.reach()
     assert here.dialler.ends == []
     await here.reach()
+
+
+@pytest.mark.parametrize(("size", "harmless"), [(LONG_HEAD_BYTES, True), (10, False)], ids=["long", "ordinary"])
+@pytest.mark.parametrize("failure", [Failure.NO_ANSWER, Failure.BROKEN])
+async def test_a_head_that_is_too_long_for_the_upstream(
+    autojump_clock: MockClock, size: int, harmless: bool, failure: Failure
+) -> None:
+    """Who sends more than an upstream has room for, which then hangs up without a word, closes it off for nobody."""
+    here = world()
+    head = f"GET /ws HTTP/1.1\r\nHost: gateway.example\r\nCookie: {'x' * size}\r\n\r\n"
+    greedy = evolve(VISITOR, request=parse_request(head.encode()))
+    here.dialler.ends[:] = [failure] * THRESHOLD
+    for _ in range(THRESHOLD):
+        with pytest.raises(Refused, match="as told"):
+            await here.routes.of("raw").reach(RawGreeting(), greedy, Offer())
+    is_closed_off = here.sample("ws_circuit_state") == 2
+    assert is_closed_off is not (harmless and failure is Failure.NO_ANSWER)
 
 
 async def test_clients_that_leave(autojump_clock: MockClock) -> None:

@@ -69,7 +69,10 @@ class Dialler:
         with trio.move_on_after(self.timeout_seconds) as patience:
             for failures in range(tried, 1 + (tried if once else max(tried, self.retry_max))):
                 if failures:
-                    await trio.sleep(self._pause_seconds(failures, patience.deadline - trio.current_time()))
+                    left = patience.deadline - trio.current_time()
+                    if left <= 0:  # the try before took it all, and nothing has looked at the clock since
+                        break
+                    await trio.sleep(self._pause_seconds(failures, left))
                 if failures > tried:
                     trying_again()
                 try:

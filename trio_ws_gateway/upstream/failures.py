@@ -25,10 +25,10 @@ class Row:
 
 
 class Failure(Enum):
-    UNREACHABLE = "unreachable"  # its name unknown, its address silent or refusing, the connection cut, TLS broken
+    UNREACHABLE = "unreachable"  # its name unknown, its address silent or refusing, TLS broken
     NOT_BELIEVED = "not believed"  # its certificate
     SILENT = "silent"  # no answer in time, over all tries
-    NO_ANSWER = "no answer"  # it hangs up, or says what is no HTTP
+    NO_ANSWER = "no answer"  # it hangs up, or says what is no HTTP: for a long head that may be what it thinks of that
     BROKEN = "broken"  # 5xx
     DISAGREES = "disagrees"  # any other answer that will not do: it depends on what this client asked for
     OURS = "ours"
@@ -67,6 +67,8 @@ def failed_try(error: BadUpstream | OSError) -> DialFailed:
     of_addresses = error.__cause__.exceptions if isinstance(error.__cause__, BaseExceptionGroup) else ()
     ours = all(isinstance(each, OSError) and each.errno in OURS for each in of_addresses or (error,))
     detail = "; ".join(map(str, of_addresses)) or error.strerror or str(error) or type(error).__name__
+    if isinstance(error, ConnectionResetError | BrokenPipeError):  # by one that had taken the connection
+        return DialFailed(Failure.NO_ANSWER, detail)
     return DialFailed(Failure.OURS if ours else Failure.UNREACHABLE, detail)
 
 

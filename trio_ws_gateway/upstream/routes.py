@@ -19,9 +19,13 @@ from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.protocols.base import Greeting
 from trio_ws_gateway.upstream.breaker import Breaker, Permit, State
 from trio_ws_gateway.upstream.dial import Dialled, Dialler
-from trio_ws_gateway.upstream.failures import DialFailed
+from trio_ws_gateway.upstream.failures import DialFailed, Failure
 from trio_ws_gateway.upstream.introduction import Visitor, introduce
 from trio_ws_gateway.wire.handshake import Accepted, Offer
+
+# Servers that have no room for a head hang up on it without a word (libwebsockets, so Mosquitto, from 4 KiB on). What
+# is in it is the client's doing, and no client shall lock out the others.
+LONG_HEAD_BYTES = 4096
 
 
 @frozen(kw_only=True)
@@ -69,7 +73,8 @@ class Route:
                 self.url, introduction.request, introduction.check, trying_again, once=permit.trial, tried=tried
             )
         except DialFailed as failed:
-            if failed.failure.row.away and (permit.trial or not tried):
+            of_this_head = failed.failure is Failure.NO_ANSWER and len(introduction.request) > LONG_HEAD_BYTES
+            if failed.failure.row.away and not of_this_head and (permit.trial or not tried):
                 self.breaker.fail(permit, trio.current_time())
             else:
                 self.breaker.abandon(permit)
