@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tests.servers.redis import Redis
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.limits.scripts import FIXED_WINDOW, TOKEN_BUCKET, key_of
+from trio_ws_gateway.limits.scripts import FIXED_WINDOW, SESSIONS, TOKEN_BUCKET, key_of
 
 pytestmark = pytest.mark.integration
 
@@ -154,12 +154,69 @@ def test_lives_no_longer_than_it_says_anything(client: "redis.Redis", rate: floa
     assert client.exists("k") == 0
 
 
-def test_other_settings_for_a_while(client: "redis.Redis") -> None:
-    """Who asks with other terms shares what there is; a smaller capacity than the debt grants nothing."""
+def _put(client: "redis.Redis", what: object) -> None:
     client.delete("k")
-    assert ask(client, BEGAN_AT, rate=1, capacity=100, wanted=60)[0] == 60
+    match what:
+        case dict():
+            client.hset("k", mapping=what)
+        case bytes():
+            client.set("k", what)
+        case _:
+            client.rpush("k", "x")
+
+
+@pytest.mark.parametrize("debt", [b"nan", b"-nan", b"-1e300", b"\x00\xff", b"", b"-5"])
+def test_debts_that_are_none(client: "redis.Redis", debt: bytes) -> None:
+    """A debt that the script has not written is none, and what it writes then is right again."""
+    _put(client, {"debt": debt, "at": BEGAN_AT})
+    assert ask(client, BEGAN_AT, rate=1, capacity=10, wanted=6)[0] == 6
+    assert ask(client, BEGAN_AT, rate=1, capacity=10, wanted=6)[0] == 4
+
+
+@pytest.mark.parametrize("debt", [b"inf", b"1e300", b"11"])
+def test_debts_that_are_too_big(client: "redis.Redis", debt: bytes) -> None:
+    """A debt is never more than an empty bucket's, however long the key would have lived."""
+    _put(client, {"debt": debt, "at": BEGAN_AT})
+    assert ask(client, BEGAN_AT, rate=1, capacity=10, wanted=5) == [0, 1000, 1000]
+    assert client.pttl("k") <= 10_000
+    assert ask(client, BEGAN_AT + 10**6, rate=1, capacity=10, wanted=5)[0] == 1
+
+
+@pytest.mark.parametrize("at", [b"1e300", b"nan", b"inf", b"-1", b"soon"])
+def test_times_that_are_none(client: "redis.Redis", at: bytes) -> None:
+    """A debt of no time counts from now."""
+    _put(client, {"debt": "10", "at": at})
     assert ask(client, BEGAN_AT, rate=1, capacity=10, wanted=5)[0] == 0
-    assert ask(client, BEGAN_AT, rate=1, capacity=100, wanted=60)[0] == 40
+    assert ask(client, BEGAN_AT + 10**6, rate=1, capacity=10, wanted=5)[0] == 1
+
+
+@pytest.mark.parametrize(("script", "foreign"), [(TOKEN_BUCKET, b"x"), (TOKEN_BUCKET, []), (FIXED_WINDOW, {"a": "b"})])
+def test_keys_of_another_kind(client: "redis.Redis", script: str, foreign: object) -> None:
+    """A key of another kind is begun anew, and is no error of Redis."""
+    _put(client, foreign)
+    assert client.eval(script, 1, "k", 1, 10, 0, 6)[0] == 6
+    assert client.eval(script, 1, "k", 1, 10, 0, 6)[0] == 4
+
+
+@pytest.mark.parametrize("used", [b"nan", b"-5", b"x", b"inf"])
+def test_windows_that_are_none(client: "redis.Redis", used: bytes) -> None:
+    """What is in a window that the script has not written counts for a second at the most."""
+    client.set("k", used)
+    assert client.eval(FIXED_WINDOW, 1, "k", 1, 10, 0, 6)[0] == 6
+    client.set("k", used, px=100_000)
+    assert client.eval(FIXED_WINDOW, 1, "k", 1, 10, 0, 6)[0] == 6
+    assert client.pttl("k") <= 1000
+
+
+@pytest.mark.parametrize("noted", [b"garbage", b"", b"9 nan", b"9 99999999999999", b"9" * 400 + b" 1"])
+def test_sessions_that_are_none(client: "redis.Redis", noted: bytes) -> None:
+    """What no gateway can have noted does not count, and goes."""
+    _put(client, {"evil": noted})
+    assert client.eval(SESSIONS, 1, "k", "gateway", 1, 3, 30_000) == [1, 0]
+    assert client.hkeys("k") == [b"gateway"]
+    _put(client, b"x")
+    assert client.eval(SESSIONS, 1, "k", "gateway", 1, 3, 30_000) == [1, 0]
+    assert client.eval(SESSIONS, 1, "k", "another", 3, 3, 30_000) == [0, 1]
 
 
 def test_on_the_clock_of_redis(client: "redis.Redis") -> None:
