@@ -20,7 +20,7 @@ from trio_ws_gateway.redis_link import BATCH_MAX, RedisLink, Script
 
 pytestmark = pytest.mark.integration
 
-ADD = Script("return {redis.call('INCRBY', KEYS[1], ARGV[1])}")
+ADD = Script("return {redis.call('INCRBY', KEYS[1], ARGV[1])}", numbers=1)
 
 
 class Watched:
@@ -180,6 +180,31 @@ async def test_server_that_is_no_redis(nursery: trio.Nursery) -> None:
     nursery.start_soon(trio.serve_listeners, accept, [listener])
     async with linked(f"redis://127.0.0.1:{listener.socket.getsockname()[1]}") as at:
         assert at.changes == [False]
+    nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("says", [b"+OK", b":1", b"$-1", b"*0", b"*2\r\n:1\r\n:2", b"*1\r\n$1\r\n1", b"*1\r\n*0"])
+async def test_answers_of_another_shape(nursery: trio.Nursery, says: bytes) -> None:
+    """What answers something that no script returns is away, with one line, and nothing else comes to harm."""
+
+    async def answer(stream: trio.SocketStream) -> None:
+        async for data in stream:
+            for _ in range(data.count(b"EVALSHA")):
+                await stream.send_all(says + b"\r\n" if b"test:trial" not in data else b"*1\r\n:1\r\n")
+            if b"EVALSHA" not in data:
+                await stream.send_all(b"+OK\r\n" * data.count(b"*"))
+
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    nursery.start_soon(trio.serve_listeners, answer, [listener])
+    async with linked(f"redis://127.0.0.1:{listener.socket.getsockname()[1]}") as at:
+        assert at.changes == [True]
+        assert await at.link.call(ADD, "k", 1) is None
+        await at.until(lambda: at.link.is_away)
+        assert at.lines[-1] == {
+            **at.lines[-1],
+            "event": "redis is away",
+            "reason": "it answers what no script of ours returns",
+        }
     nursery.cancel_scope.cancel()
 
 

@@ -39,9 +39,10 @@ Answered = Callable[[Reply | None], None]
 
 @frozen
 class Script:
-    """A Lua script that returns whole numbers."""
+    """A Lua script that returns so many whole ``numbers``, and never anything else."""
 
     text: str
+    numbers: int = field(kw_only=True)
     sha: str = field(init=False)
 
     @sha.default
@@ -136,8 +137,8 @@ class RedisLink:
         self.late_at = trio.current_time() + LATE_SECONDS
         try:
             found, seconds = await self._in_thread(partial(_execute, client, batch))
-            replies = [None if isinstance(reply, Exception) else reply for reply in found]
-            _check(found)
+            replies = [reply if _is_answer(reply, to) else None for to, reply in zip(batch, found, strict=True)]
+            _check(batch, found)
             self._late = self._late + 1 if seconds > LATE_SECONDS else 0
             if self._late == LATE_ANSWERS:
                 raise Away(f"{LATE_ANSWERS} answers in a row took more than {LATE_SECONDS * 1000:g} ms")
@@ -226,7 +227,7 @@ def _connected(url: RedisUrl, trial: _Request) -> Client:
     try:
         for _ in range(2):  # the first one connects, which may take longer
             found, seconds = _execute(client, [trial])
-            _check(found)
+            _check([trial], found)
         if seconds > LATE_SECONDS:
             raise Away(f"an answer took more than {LATE_SECONDS * 1000:g} ms")
     except BaseException:
@@ -235,14 +236,23 @@ def _connected(url: RedisUrl, trial: _Request) -> Client:
     return client
 
 
-def _check(replies: Sequence[Any]) -> None:
-    """Raise ``Away`` for what is no answer but an error."""
-    for reply in replies:
+def _is_answer(reply: object, to: _Request) -> bool:
+    """Whatever is at that address may say anything, and who has asked takes it for what the script returns."""
+    return (
+        isinstance(reply, list) and len(reply) == to.script.numbers and all(isinstance(number, int) for number in reply)
+    )
+
+
+def _check(batch: Sequence[_Request], replies: Sequence[Any]) -> None:
+    """Raise ``Away`` for what is no answer: an error, or something that no script of ours returns."""
+    for request, reply in zip(batch, replies, strict=True):
         if isinstance(reply, Exception):
             raise Away(str(reply))
+        if not _is_answer(reply, request):
+            raise Away("it answers what no script of ours returns")
 
 
 def _trial(prefix: str) -> _Request:
     """A script that writes: a Redis that is read-only, full, or does not let us write, answers PING all the same."""
-    script = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000) and {1}")
+    script = Script("return redis.call('SET', KEYS[1], '1', 'PX', 1000) and {1}", numbers=1)
     return _Request(script, (1, f"{prefix}trial"), lambda _: None)

@@ -13,9 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.limits.leases import PATIENCE_SECONDS, Answer, Lease, Question, lease_size
-
-LEASE_SECONDS = 1.0
+from trio_ws_gateway.limits.leases import LEASE_SECONDS, PATIENCE_SECONDS, Answer, Lease, Question, lease_size
 
 
 @define
@@ -151,6 +149,17 @@ def test_a_question_that_nobody_answers() -> None:
     held.unanswered(0.01)
     assert held.available(0.02, away=False) == 32
     assert held.question(0.02) is None
+    assert held.available(0.07, away=False) == 0
+    assert held.question(0.07) == Question(0, 4)
+
+
+@pytest.mark.parametrize(("granted", "seconds"), [(-5, 1.0), (5, 1.0), (9 * 10**18, 1.0), (4, -1.0), (4, 9e15)])
+def test_answers_that_are_not_believed(granted: int, seconds: float) -> None:
+    """More than was asked for, less than nothing, or a lease that lasts: memory decides, as where nobody answers."""
+    held = lease()
+    held.question(0.0)
+    held.answered(Answer(granted, seconds, 0.0), 0.01)
+    assert held.available(0.01, away=False) == 32
     assert held.available(0.07, away=False) == 0
     assert held.question(0.07) == Question(0, 4)
 

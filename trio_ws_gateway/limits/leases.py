@@ -16,6 +16,7 @@ from attrs import frozen
 
 PATIENCE_SECONDS = 0.05  # for an answer; then memory decides
 ASK_AGAIN_SECONDS = 1.0  # at the latest, however far the next token is: Redis may have been flushed since
+LEASE_SECONDS = 1.0  # no lease is good for longer, whatever an answer says
 SHARE = 8  # of the burst, that one gateway takes ahead
 
 
@@ -64,6 +65,7 @@ class Lease:
         "_none_before",
         "_owed",
         "_owes",
+        "_wanted",
         "memory",
         "size",
         "void_at",
@@ -77,6 +79,7 @@ class Lease:
         self._left = 0
         self._back = 0  # void, and not given back yet
         self._asked_at: float | None = None  # of the question that is open; there is one at a time
+        self._wanted = 0  # by it
         self._none_before = 0.0  # Redis has said that no token comes before
         self._doubt_until = 0.0  # after a question that nobody answered
         self._given_up = False  # the open question is not waited for any more
@@ -141,7 +144,13 @@ class Lease:
         return self._given_up
 
     def answered(self, answer: Answer, now: float) -> None:
-        """The open question has its answer. A lease counts from when it was asked for: it was debited after that."""
+        """The open question has its answer. A lease counts from when it was asked for: it was debited after that.
+
+        One that the script cannot have given is none: whoever answers in place of Redis grants nobody anything.
+        """
+        if not (0 <= answer.granted <= self._wanted and 0 <= answer.valid_seconds <= LEASE_SECONDS):
+            self.unanswered(now)
+            return
         self._void(now)
         paid = min(self._owed, answer.granted)
         self._owed -= paid
@@ -161,7 +170,7 @@ class Lease:
 
     def _open(self, wanted: int, now: float) -> Question:
         back, self._back = self._back, 0
-        self._asked_at = now
+        self._asked_at, self._wanted = now, wanted
         return Question(back, wanted)
 
     def _void(self, now: float) -> None:

@@ -23,7 +23,7 @@ VALID_SECONDS = 30.0  # so long the sessions of a gateway that died still count
 TURNS = 10  # in which all are told anew, well before that
 WORTH_A_WORD = 0.01  # of the limit
 
-_SESSIONS = Script(SESSIONS)
+_SESSIONS = Script(SESSIONS, numbers=2)
 
 
 @mutable

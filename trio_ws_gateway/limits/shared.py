@@ -20,8 +20,8 @@ SWEEP_SECONDS = 0.25
 
 
 ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
-    "token-bucket": (Script(TOKEN_BUCKET), token_bucket),
-    "fixed-window": (Script(FIXED_WINDOW), fixed_window),
+    "token-bucket": (Script(TOKEN_BUCKET, numbers=3), token_bucket),
+    "fixed-window": (Script(FIXED_WINDOW, numbers=3), fixed_window),
 }
 """What happens in Redis, and what decides where Redis does not."""
 
