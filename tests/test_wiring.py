@@ -1,14 +1,44 @@
 """Settings become services: what upstreams see of the probes that the settings ask for."""
 
+import math
+
 import pytest
 import trio
+from structlog import get_logger
 
 from tests.house import House, house
-from trio_ws_gateway.wire.frames import BINARY
+from trio_ws_gateway import wiring
+from trio_ws_gateway.config.limit_rules import RateLimit
+from trio_ws_gateway.config.loading import load
+from trio_ws_gateway.limits.rates import Direction, Rate, Spender, of_one
+from trio_ws_gateway.metrics import Metrics
+from trio_ws_gateway.wire.frames import BINARY, FrameScanner
 from trio_ws_gateway.wire.http import Request
 from trio_ws_gateway.wire.mqtt import connack, parse_connect
 
 DAILY = {"CB_HEALTHCHECK_INTERVAL_SECONDS": "86400"}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize(("algorithm", "seconds"), [("token-bucket", 10.0), ("fixed-window", 1.0)])
+async def test_frames_that_are_no_messages(algorithm: str, seconds: float, shared: bool) -> None:
+    """They are counted as messages are, ten times as many: with fixed windows the rate is nothing to them either."""
+    settings = load({"ALLOW_ANONYMOUS": "true", "RATE_LIMIT_ALGORITHM": algorithm, "REDIS_URL": "redis://h"}).settings
+    metrics = Metrics(max_identities=0)
+    link = wiring.redis_link(settings, metrics=metrics, log=get_logger())
+    assert link is not None
+    buckets = wiring.shared_buckets(settings, link, metrics) if shared else None
+    limits = wiring.limits(settings, math.inf, link=None, shared=buckets)
+    rates = of_one({RateLimit.MESSAGES: Rate(1, 10)})[Direction.FROM_CLIENT]
+    mine = limits.budgets.of(Spender("robot", Direction.FROM_CLIENT, rates), began_at := trio.current_time())
+    assert mine is not None
+    scanner = FrameScanner(masked=True)
+    for at in (0.0, 0.15, seconds + 0.3):
+        mine.open(scanner, began_at + at)
+        passed = scanner.extra_ceiling - scanner.extras
+        assert passed == (0 if at == 0.15 and algorithm == "fixed-window" else 1 if at == 0.15 else 100)
+        scanner.extras = scanner.extra_ceiling
+        mine.settle(scanner)
 
 
 async def probes(home: House) -> dict[str, Request]:

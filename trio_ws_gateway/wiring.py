@@ -341,14 +341,13 @@ def _addresses(settings: Settings, link: RedisLink | None) -> SessionCounts | No
 
 
 def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
-    make: MakePurse = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
-    if shared is not None:
-        make = shared.purse
+    here: MakePurse = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
+    make = here if shared is None else shared.purse
     now = trio.current_time()
     together = {
         direction: Common.of(rates, direction, now, make=make) for direction, rates in of_all(_rates(settings)).items()
     }
-    return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make))
+    return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make, make_here=here))
 
 
 def _limit_table(settings: Settings) -> LimitTable:

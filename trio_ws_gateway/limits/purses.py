@@ -105,11 +105,14 @@ class Common:
         )
 
 
-def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in_memory) -> Budget:
-    """A full one for a spender that has none; ``common``: of its direction."""
+def budget(
+    common: Common, spender: Spender, now: float, *, make: MakePurse = in_memory, make_here: MakePurse = in_memory
+) -> Budget:
+    """A full one for a spender that has none; ``common``: of its direction. ``make_here``: makes what other gateways
+    never share, of the same kind."""
     rates = spender.rates
     messages = [] if rates.messages is None else [make("messages", spender, rates.messages, now)]
-    frames = [] if rates.messages is None else [_for_frames(rates.messages, now)]
+    frames = [] if rates.messages is None else [make_here("frames", spender, _of_frames(rates.messages), now)]
     octets = [] if rates.bytes is None else [make("bytes", spender, rates.bytes, now)]
     packets = [] if rates.packets is None else [make("packets", spender, rates.packets, now)]
     own = (*messages, *frames, *octets, *packets)
@@ -118,8 +121,7 @@ def budget(common: Common, spender: Spender, now: float, *, make: MakePurse = in
     return Budget(messages=messages, frames=frames, bytes=octets, packets=packets, own=own)
 
 
-def _for_frames(rate: Rate, now: float) -> Purse:
-    """Of this process alone, whatever those of messages are made of."""
-    per_second = max(rate.per_second * FRAMES_PER_MESSAGE, FRAMES_PER_SECOND)
-    bucket = TokenBucket(rate=per_second, capacity=rate.burst * FRAMES_PER_MESSAGE, now=now)
-    return purse(rate, bucket)
+def _of_frames(messages: Rate) -> Rate:
+    """That of frames which begin no message."""
+    per_second = max(messages.per_second * FRAMES_PER_MESSAGE, FRAMES_PER_SECOND)
+    return Rate(per_second, messages.burst * FRAMES_PER_MESSAGE, pauses=messages.pauses)
