@@ -82,6 +82,19 @@ async def test_asks_ahead(redis: Redis, patient: None) -> None:
             await until(lambda: robot.available(trio.current_time()) == 10)
 
 
+async def test_silent_sessions_hold_nothing(redis: Redis, patient: None) -> None:
+    """A session that sends nothing holds nothing: the whole of a small burst is there at another gateway."""
+    rates = Rates(messages=Rate(0.001, 1))
+    async with fleet(redis, 2) as (one, two):
+        spender = Spender(ROBOT, Direction.FROM_CLIENT, rates)
+        silent = budget(Common.of(Rates()), spender, trio.current_time(), make=one.purse)
+        await trio.sleep(0.05)
+        assert silent.is_full(trio.current_time())
+        purse = two.purse("messages", spender, Rate(0.001, 1), trio.current_time())
+        assert purse.wait is not None
+        assert await purse.wait()
+
+
 async def test_what_is_left_is_given_back(redis: Redis, patient: None) -> None:
     """A lease that nobody spends is back a second later, also when its sessions have gone, and while others take new
     ones without a pause."""

@@ -79,7 +79,7 @@ class SharedBucket:
         return self._lease.is_settled and self._lease.memory.is_full(now)
 
     def ask(self) -> None:
-        """Ask for tokens, where that is due. A session does so when it begins, and needs not wait later."""
+        """Ask for tokens, where that is due."""
         question = self._lease.question(trio.current_time())
         if question is not None:
             self._submit(question.back, question.wanted)
@@ -130,9 +130,9 @@ class SharedBuckets:
         self._watched: list[SharedBucket] = []
 
     def purse(self, what: str, spender: Spender, rate: Rate, now: float) -> Purse:
-        """A ``MakePurse``: shared by all gateways. It asks for its first tokens at once."""
+        """A ``MakePurse``: shared by all gateways. It asks for nothing before something is sent: a silent session must
+        not hold what its subject wants to spend at another gateway."""
         bucket = self.bucket(what, (spender.identity, spender.direction.name, rate.per_second, rate.burst), rate, now)
-        bucket.ask()
         return Purse(bucket, bucket.pause if rate.pauses else bucket.wait_for_more)
 
     def bucket(self, what: str, whose: Hashable, rate: Rate, now: float) -> SharedBucket:
