@@ -5,12 +5,16 @@ import math
 import pytest
 import trio
 from structlog import get_logger
+from structlog.testing import capture_logs
+from trio.testing import MockClock
 
 from tests.house import House, house
 from trio_ws_gateway import wiring
+from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import load
 from trio_ws_gateway.limits.rates import Direction, Rate, Spender, of_one
+from trio_ws_gateway.limits.rules import Client
 from trio_ws_gateway.metrics import Metrics
 from trio_ws_gateway.wire.frames import BINARY, FrameScanner
 from trio_ws_gateway.wire.http import Request
@@ -28,7 +32,7 @@ async def test_frames_that_are_no_messages(algorithm: str, seconds: float, share
     link = wiring.redis_link(settings, metrics=metrics, log=get_logger())
     assert link is not None
     buckets = wiring.shared_buckets(settings, link, metrics) if shared else None
-    limits = wiring.limits(settings, math.inf, link=None, shared=buckets)
+    limits = wiring.limits(settings, math.inf, link=None, shared=buckets, log=get_logger())
     rates = of_one({RateLimit.MESSAGES: Rate(1, 10)})[Direction.FROM_CLIENT]
     mine = limits.budgets.of(Spender("robot", Direction.FROM_CLIENT, rates), began_at := trio.current_time())
     assert mine is not None
@@ -39,6 +43,19 @@ async def test_frames_that_are_no_messages(algorithm: str, seconds: float, share
         assert passed == (0 if at == 0.15 and algorithm == "fixed-window" else 1 if at == 0.15 else 100)
         scanner.extras = scanner.extra_ceiling
         mine.settle(scanner)
+
+
+async def test_claims_that_carry_no_number(autojump_clock: MockClock) -> None:
+    """The claim is named in the log, once a minute, and what it says is not."""
+    settings = load({"ALLOW_ANONYMOUS": "true", "LIMITS": "[{rate_limit_claim: mps, ceiling: 5}]"}).settings
+    robot = Identity(issuer="i", subject="s", expires_at=1.0, claims={"mps": "secret"})
+    with capture_logs() as lines:
+        limits = wiring.limits(settings, math.inf, link=None, shared=None, log=get_logger())
+        for _ in range(3):
+            limits.table.of(Client(identity=robot, protocol="raw", address="192.0.2.1"))
+            limits.table.of(Client(identity=robot, protocol="raw", address="192.0.2.1"))
+            await trio.sleep(31)
+    assert lines == [{"event": "unusable claim", "claim": "mps", "log_level": "warning"}] * 2
 
 
 async def probes(home: House) -> dict[str, Request]:

@@ -123,7 +123,7 @@ async def run(
 
     link = wiring.redis_link(settings, metrics=metrics, log=log)
     shared = None if link is None else wiring.shared_buckets(settings, link, metrics)
-    limits = wiring.limits(settings, _raise_descriptor_limit(), link=link, shared=shared)
+    limits = wiring.limits(settings, _raise_descriptor_limit(), link=link, shared=shared, log=log)
     _say_how_many(settings, limits.connections.terms, metrics, log)
     metrics.handshakes.set_function(lambda: limits.connections.handshakes)
     metrics.loop_tasks.set_function(lambda: trio.lowlevel.current_statistics().tasks_living)

@@ -55,6 +55,8 @@ from trio_ws_gateway.upstream.routes import Routes
 from trio_ws_gateway.wire.frames import NO_LIMIT
 from trio_ws_gateway.wire.mqtt import Connect
 
+COMPLAINT_INTERVAL_SECONDS = 60.0
+
 
 @frozen(kw_only=True)
 class Upstreams:
@@ -322,14 +324,21 @@ def shared_buckets(settings: Settings, link: RedisLink, metrics: Metrics) -> Sha
     )
 
 
-def limits(settings: Settings, descriptors: float, *, link: RedisLink | None, shared: SharedBuckets | None) -> Limits:
+def limits(
+    settings: Settings,
+    descriptors: float,
+    *,
+    link: RedisLink | None,
+    shared: SharedBuckets | None,
+    log: structlog.typing.FilteringBoundLogger,
+) -> Limits:
     """What sessions count in. ``descriptors``: as for ``connections``."""
     return Limits(
         connections=connections(settings, descriptors),
         subjects=SessionCounts("subject", link=link, prefix=settings.redis_prefix),
         addresses=_addresses(settings, link),
         budgets=_budgets(settings, shared),
-        table=_limit_table(settings),
+        table=_limit_table(settings, log),
     )
 
 
@@ -350,9 +359,22 @@ def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
     return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make, make_here=here))
 
 
-def _limit_table(settings: Settings) -> LimitTable:
+def _limit_table(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> LimitTable:
     defaults = Allowance(_rates(settings), settings.ws_max_sessions_per_subject or math.inf)
-    return LimitTable(settings.limits, defaults, frozenset(limit for limit in RateLimit if _pauses(settings, limit)))
+    pausing = frozenset(limit for limit in RateLimit if _pauses(settings, limit))
+    return LimitTable(settings.limits, defaults, pausing, unusable=_complaint(log))
+
+
+def _complaint(log: structlog.typing.FilteringBoundLogger) -> Callable[[str], None]:
+    """What to do about a claim that carries no number: name it, not what it says, and once in a while."""
+    next_at: dict[str, float] = {}
+
+    def complain(claim: str) -> None:
+        if (now := trio.current_time()) >= next_at.get(claim, -math.inf):
+            next_at[claim] = now + COMPLAINT_INTERVAL_SECONDS
+            log.warning("unusable claim", claim=claim)
+
+    return complain
 
 
 def _rates(settings: Settings) -> Mapping[RateLimit, Rate]:

@@ -26,7 +26,7 @@ def test_rules() -> None:
           rate_limit_claim: mps
           ceiling: 50.5
           to_client: {rate: 7, burst: 8}
-          to_client_bytes: {rate_limit_claim: bps, ceiling: 1000}
+          to_client_bytes: {rate_limit_claim: bps, ceiling: 1000, rate: 10}
         - rate: unlimited
           sessions: unlimited
         """
@@ -43,7 +43,7 @@ def test_rules() -> None:
         quotas={
             RateLimit.MESSAGES: Quota(claim="mps", ceiling=50.5),
             RateLimit.TO_CLIENT: Quota(rate=7, burst=8),
-            RateLimit.BYTES_TO_CLIENT: Quota(claim="bps", ceiling=1000),
+            RateLimit.BYTES_TO_CLIENT: Quota(claim="bps", ceiling=1000, rate=10),
         },
     )
     assert rules[2] == LimitRule(quotas={RateLimit.MESSAGES: Quota(rate=math.inf)}, sessions=math.inf)
@@ -60,7 +60,7 @@ def test_rules() -> None:
         ("[{}]", "rule 1 is no mapping"),
         ("[{roles: a, rate: 1}]", "rule 1: roles is no part of a rule, which has role, claim,"),
         ("[{role: a}]", "rule 1: it sets no limit; it needs one of rate, rate_limit_claim, bytes,"),
-        ("[{rate: 1, rate_limit_claim: mps, ceiling: 2}]", "rule 1: it needs either"),
+        ("[{rate: unlimited, rate_limit_claim: mps, ceiling: 2}]", "rule 1: rate is what holds where"),
         ("[{rate_limit_claim: mps}]", "rule 1: rate_limit_claim and ceiling belong together"),
         ("[{rate: 1, ceiling: 2}]", "rule 1: rate_limit_claim and ceiling belong together"),
         ("[{rate: 0}]", "rule 1: rate is no number above zero"),
@@ -72,11 +72,11 @@ def test_rules() -> None:
         ("[{rate: 1, claim: tenant}]", "rule 1: claim is no mapping of claims to values"),
         ("[{rate: 1, address: 10.0.0.1/8}]", "rule 1: address has bits beyond its mask"),
         ("[{rate_limit_claim: [mps], ceiling: 2}]", "rule 1: rate_limit_claim is no name of a claim"),
-        ("[{burst: 5, sessions: 1}]", "rule 1: it needs either rate or rate_limit_claim"),
+        ("[{burst: 5, sessions: 1}]", "rule 1: it needs rate or rate_limit_claim"),
         ("[{sessions: 0}]", "rule 1: sessions is no whole number above zero"),
         ("[{sessions: {rate: 1}}]", "rule 1: sessions is no whole number above zero"),
         ("[{bytes: 0}]", "rule 1: bytes is wrong: rate is no number above zero"),
-        ("[{to_client: {burst: x}}]", "rule 1: to_client is wrong: burst is no whole .* and it needs either rate or"),
+        ("[{to_client: {burst: x}}]", "rule 1: to_client is wrong: burst is no whole .* and it needs rate or"),
         ("[{to_client_bytes: {claim: x, rate: 1}}]", "claim is no part of a limit, which has rate, rate_limit_claim,"),
         ("[{rate: 1", "line 1"),
     ],

@@ -9,7 +9,7 @@ import pytest
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.config.limit_rules import RateLimit, parse_rules
 from trio_ws_gateway.limits.rates import Rate
-from trio_ws_gateway.limits.rules import Allowance, Client, LimitTable
+from trio_ws_gateway.limits.rules import LEAST_PER_SECOND, Allowance, Client, LimitTable
 
 DEFAULT = Rate(10, 30)
 
@@ -80,13 +80,35 @@ def test_claims(claim: object, holds: bool) -> None:
 
 @pytest.mark.parametrize(
     ("mps", "rate"),
-    [(20, 20), (0.5, 0.5), (10**400, 50), (51, 50), (0, 10), (-1, 10), (True, 10), ("20", 10), (None, 10)],
+    [(20, 20), (0.5, 0.5), (10**400, 50), (51, 50), ("20", 20), ("2.5", 2.5), ("51", 50), (1e-300, LEAST_PER_SECOND)],
 )
 def test_number_in_a_claim(mps: object, rate: float) -> None:
-    """The number is the claim's, up to the ceiling; what is no number above zero is for the next rule."""
+    """The number is the claim's, also where it is written as text, from the least to the ceiling."""
     found = chosen("[{rate_limit_claim: mps, ceiling: 50}]", client(claims={"mps": mps}))
     assert found is not None
     assert found.per_second == rate
+
+
+@pytest.mark.parametrize("mps", [0, -1, -(10**400), math.nan, True, False, "", "-1", "inf", " 7", [5], {"a": 1}, None])
+def test_claims_that_carry_no_number(mps: object) -> None:
+    """A claim that is there, and is no number above zero, limits to the rule's own rate, or to next to nothing."""
+    told: list[str] = []
+    table = LimitTable(
+        parse_rules("[{rate_limit_claim: mps, ceiling: 50, bytes: {rate_limit_claim: mps, ceiling: 9, rate: 7}}]"),
+        Allowance({RateLimit.MESSAGES: DEFAULT}, 100),
+        frozenset(),
+        told.append,
+    )
+    rates = table.of(client(claims={"mps": mps})).rates
+    assert rates == {RateLimit.MESSAGES: Rate(LEAST_PER_SECOND, 1), RateLimit.BYTES: Rate(7, 21)}
+    assert told == ["mps", "mps"]
+
+
+def test_tokens_without_the_claim() -> None:
+    """Who has no such claim is none of the rule's, unless it has a rate of its own."""
+    for whoever in (client(), NOBODY):
+        assert chosen("[{rate_limit_claim: mps, ceiling: 50}]", whoever) == DEFAULT
+        assert chosen("[{rate_limit_claim: mps, ceiling: 50, rate: 7}]", whoever) == Rate(7, 21)
 
 
 DEFAULTS = Allowance({RateLimit.MESSAGES: DEFAULT, RateLimit.BYTES: Rate(7, 8)}, 100)

@@ -34,7 +34,8 @@ class RateLimit(Enum):
 
 @frozen(kw_only=True)
 class Quota:
-    """``rate``: so many per second (``math.inf``: no limit), or else ``claim`` carries the number, up to ``ceiling``.
+    """``rate``: so many per second (``math.inf``: no limit). Or ``claim`` carries the number, up to ``ceiling``, and
+    ``rate`` is what holds where it carries none (``math.inf``: nothing is said of that).
 
     ``burst``: ``None`` for three seconds' worth.
     """
@@ -49,7 +50,8 @@ class Quota:
 class LimitRule:
     """Conditions: one of ``roles``, each of ``claims`` as one of its values, ``protocols``, ``addresses``; empty: any.
 
-    ``quotas``: the rates that it sets; a token without a number that one of them asks for is none of this rule's.
+    ``quotas``: the rates that it sets; a token without a claim that one of them asks for, and that has no rate by
+    itself, is none of this rule's.
     ``sessions``: of one subject at a time (``math.inf``: any number), or ``None`` where it says nothing of them.
     """
 
@@ -115,8 +117,10 @@ def _quota(value: object) -> Quota:
 
 def _quota_parts(entry: dict[str, object]) -> tuple[Quota, list[str]]:
     parts, problems = _read(entry, _QUOTA_PARTS, f"a limit, which has {', '.join(_QUOTA_PARTS)}")
-    if ("rate" in entry) == ("rate_limit_claim" in entry):
-        problems.append("it needs either rate or rate_limit_claim")
+    if entry.keys().isdisjoint(("rate", "rate_limit_claim")):
+        problems.append("it needs rate or rate_limit_claim")
+    if "rate_limit_claim" in entry and entry.get("rate") == "unlimited":
+        problems.append("rate is what holds where rate_limit_claim says nothing usable: it cannot be unlimited")
     if ("ceiling" in entry) != ("rate_limit_claim" in entry):
         problems.append(
             "rate_limit_claim and ceiling belong together: without a ceiling the provider alone sets the limit"

@@ -1,13 +1,23 @@
-"""Which limits hold for a client: those of the first rule that fits, and for the rest the defaults. Pure."""
+"""Which limits hold for a client: those of the first rule that fits, and for the rest the defaults. Pure.
+
+A number in a claim is the provider's word, and may be anything. One that is there and cannot be used is no reason to
+limit its client less than others: the rule's own rate holds then, or next to nothing.
+"""
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 
 from attrs import frozen
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.config.limit_rules import LimitRule, Quota, RateLimit, burst_of
 from trio_ws_gateway.limits.rates import Rate
+
+LEAST_PER_SECOND = 0.1  # of what a claim may say, and what holds where it says zero, or nothing that can be used
+
+_ABSENT = object()  # where the token has no such claim, or there is no token
+_NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{1,15})?")
 
 
 @frozen(kw_only=True)
@@ -29,11 +39,13 @@ class Allowance:
 
 @frozen
 class LimitTable:
-    """``pausing``: limits of which who is beyond them waits, whatever the rate is."""
+    """``pausing``: limits of which who is beyond them waits, whatever the rate is. ``unusable`` is told which claim
+    carries no number that can be used."""
 
     rules: tuple[LimitRule, ...]
     defaults: Allowance
     pausing: frozenset[RateLimit]
+    unusable: Callable[[str], object] = lambda _claim: None
 
     def of(self, client: Client) -> Allowance:
         """What this client may have. A rule says nothing of the limits that it does not name."""
@@ -42,11 +54,20 @@ class LimitTable:
             return self.defaults
         rates = {limit: rate for limit, rate in self.defaults.rates.items() if limit not in rule.quotas}
         for limit, quota in rule.quotas.items():
-            per_second = _per_second(quota, client)
-            if per_second is not None and per_second < math.inf:
+            if (per_second := self._per_second(quota, client)) < math.inf:
                 burst = quota.burst or burst_of(per_second)
                 rates[limit] = Rate(per_second, burst, pauses=limit in self.pausing)
         return Allowance(rates, self.defaults.sessions if rule.sessions is None else rule.sessions)
+
+    def _per_second(self, quota: Quota, client: Client) -> float:
+        """What the claim says, within bounds, or else the quota's own rate."""
+        said = _claim(quota, client)
+        if said is _ABSENT or quota.claim is None:
+            return quota.rate
+        if (number := _number(said)) is not None:
+            return float(min(max(number, LEAST_PER_SECOND), quota.ceiling))
+        self.unusable(quota.claim)
+        return quota.rate if quota.rate < math.inf else min(LEAST_PER_SECOND, quota.ceiling)
 
 
 def _fits(rule: LimitRule, client: Client) -> bool:
@@ -63,7 +84,12 @@ def _fits(rule: LimitRule, client: Client) -> bool:
             return False
     if rule.addresses and client.address not in rule.addresses:
         return False
-    return all(_per_second(quota, client) is not None for quota in rule.quotas.values())
+    return all(_has_rate(quota, client) for quota in rule.quotas.values())
+
+
+def _has_rate(quota: Quota, client: Client) -> bool:
+    """Whether there is a rate at all: a claim that is not there has none."""
+    return quota.claim is None or quota.rate < math.inf or _claim(quota, client) is not _ABSENT
 
 
 def _holds(claims: Mapping[str, object], name: str, values: frozenset[str]) -> bool:
@@ -83,11 +109,16 @@ def _text(value: object) -> str | None:
     return None
 
 
-def _per_second(quota: Quota, client: Client) -> float | None:
-    """``None`` where a claim should carry it and does not."""
-    if quota.claim is None:
-        return quota.rate
-    value = client.identity.claims.get(quota.claim) if client.identity is not None else None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+def _claim(quota: Quota, client: Client) -> object:
+    """What the claim says, or ``_ABSENT``."""
+    claims = client.identity.claims if client.identity is not None else {}
+    return _ABSENT if quota.claim is None else claims.get(quota.claim, _ABSENT)
+
+
+def _number(said: object) -> int | float | None:
+    """A number above zero, as it is or written as text."""
+    if isinstance(said, str) and _NUMBER.fullmatch(said):
+        said = float(said)
+    if isinstance(said, bool) or not isinstance(said, int | float) or not said > 0:
         return None
-    return float(min(value, quota.ceiling))
+    return said
