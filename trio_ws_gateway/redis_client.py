@@ -4,6 +4,7 @@ Its own defaults hold a thread for many seconds when Redis is frozen. Not for th
 client, and with a cluster its making too, waits for the network.
 """
 
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
@@ -18,12 +19,25 @@ from trio_ws_gateway.config.redis_url import Form, RedisUrl
 Client: TypeAlias = "redis.Redis | RedisCluster"
 
 
+_FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
+
+
 def check(url: RedisUrl) -> None:
-    """Raise ``ValueError`` for options in the URL that no connection is made with. Opens nothing."""
+    """Raise ``ValueError`` for options in the URL that no connection is made with. Opens nothing but files that
+    they name."""
     try:
         redis.Redis.from_url(url.plain, **_options(1.0)).connection_pool.make_connection()
     except (ValueError, TypeError, redis.RedisError):  # their words may repeat the URL
+        given = of_servers(url)
+        if not url.plain.startswith("rediss:") and any(name.startswith("ssl_") for name in given):
+            raise ValueError("has an option of TLS, which is spoken only where it begins with rediss") from None
         raise ValueError("has an option, behind the question mark, that redis-py does not take") from None
+    for name, path in of_servers(url).items():
+        if name in _FILES:
+            try:
+                Path(path).open("rb").close()
+            except OSError as error:
+                raise ValueError(f"names a file in {name} that cannot be read: {error.strerror}") from None
 
 
 def open_client(url: RedisUrl, socket_seconds: float) -> Client:

@@ -72,6 +72,11 @@ def try_out(settings: Settings) -> None:
     key_source(settings)
     upstream_tls(settings.upstream_ca_file)
     credential_of(settings)
+    try_redis_url(settings)
+
+
+def try_redis_url(settings: Settings) -> None:
+    """Raise ``BadSettings`` for one with which no connection is made."""
     if settings.redis_url is not None:
         try:
             redis_client.check(settings.redis_url)

@@ -54,6 +54,27 @@ async def test_all_is_well() -> None:
         assert anonymous["redis"].status is not Status.OK
 
 
+@pytest.mark.parametrize(
+    ("url", "wrong"),
+    [
+        ("redis://:pass-word@h/0?bogus=1", "has an option, behind the question mark, that redis-py does not take"),
+        ("redis://:pass-word@h/0?ssl_ca_certs=/nope", "has an option of TLS, which is spoken only where it begins"),
+        (
+            "rediss://:pass-word@h/0?ssl_ca_certs=/nope",
+            "names a file in ssl_ca_certs that cannot be read: No such",
+        ),
+        ("rediss+sentinel://:pass-word@h/s/0?ssl_certfile=/nope", "names a file in ssl_certfile that cannot be read"),
+        ("rediss+cluster://:pass-word@h?ssl_keyfile=/", "names a file in ssl_keyfile that cannot be read: Is a dir"),
+    ],
+)
+async def test_redis_url(url: str, wrong: str) -> None:
+    """An option in the URL with which no connection could be made is a wrong setting, as it is at the start."""
+    loaded = load({"ALLOW_ANONYMOUS": "true", "LISTEN": "127.0.0.1:0", "REDIS_URL": url})
+    with pytest.raises(BadSettings, match=wrong) as caught:
+        await check(loaded, PATIENCE)
+    assert "pass-word" not in str(caught.value)
+
+
 async def test_settings() -> None:
     """What was set in vain comes first, and then what is dangerous."""
     loaded = load({"ALLOW_ANONYMOUS": "true", "LISTEN": "127.0.0.1:0", "INGRESS_HOST": "gw.example"})

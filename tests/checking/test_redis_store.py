@@ -33,14 +33,14 @@ def redis_with_password(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Re
 
 
 async def found(url: str, timeout_seconds: float = PATIENCE) -> str:
-    (finding,) = await check_redis(RedisUrl.parse(url), timeout_seconds)
+    (finding,) = await check_redis(RedisUrl.parse(url), "ws-gateway:", timeout_seconds)
     assert (finding.name, finding.status) == ("redis", Status.OK)
     return finding.detail
 
 
 async def trouble(url: str, timeout_seconds: float = PATIENCE) -> Trouble:
     with pytest.raises(Trouble) as caught:
-        await check_redis(RedisUrl.parse(url), timeout_seconds)
+        await check_redis(RedisUrl.parse(url), "ws-gateway:", timeout_seconds)
     assert "pass-word" not in caught.value.detail + caught.value.advice
     return caught.value
 
@@ -80,6 +80,47 @@ async def test_tls(redis: Redis, tmp_path: Path) -> None:
 async def test_refusal_of_redis_itself(redis: Redis) -> None:
     """What Redis itself says is passed on."""
     assert "DB index is out of range" in (await trouble(f"redis://127.0.0.1:{redis.port}/9999")).detail
+
+
+@pytest.mark.parametrize(
+    ("missing", "says"),
+    [
+        ("eval", "has no permissions to run the 'eval' command"),
+        ("hgetall", "The user executing the script can't run this command"),
+        ("set", "The user executing the script can't run this command"),
+        ("ping", "has no permissions to run the 'ping' command"),
+    ],
+)
+async def test_users_that_may_too_little(redis: Redis, missing: str, says: str) -> None:
+    """A user who may do all but one of the things that limits need is found out, whichever it is."""
+    with redis.client() as client:
+        client.execute_command(
+            *("ACL", "SETUSER", "gateway", "reset", "on", ">sesame", "~ws-gateway:*", "+@all", f"-{missing}")
+        )
+        client.script_flush()
+    refused = await trouble(f"redis://gateway:sesame@127.0.0.1:{redis.port}")
+    assert says in refused.detail
+    assert "docs/limits.md" in refused.advice
+    with redis.client() as client:
+        client.execute_command("ACL", "SETUSER", "gateway", "reset", "on", ">sesame", "~other:*", "+@all")
+    assert "REDIS_PREFIX" in (await trouble(f"redis://gateway:sesame@127.0.0.1:{redis.port}")).advice
+
+
+async def test_replica(redis: Redis) -> None:
+    """What takes no writes is of no use, though it answers PING."""
+    with redis.client() as client:
+        client.execute_command("REPLICAOF", "127.0.0.1", "1")
+        try:
+            assert "another one's replica" in (await trouble(redis.url)).detail
+        finally:
+            client.execute_command("REPLICAOF", "NO", "ONE")
+
+
+async def test_leaves_nothing(redis: Redis) -> None:
+    """What it has written is gone soon."""
+    await found(redis.url)
+    with redis.client() as client:
+        assert all(0 < client.pttl(key) <= 1000 for key in client.keys("*"))
 
 
 @pytest.mark.parametrize(

@@ -190,7 +190,7 @@ async def test_what_a_user_must_be_allowed(tmp_path: Path, patient: None) -> Non
                 assert not link.is_away
                 nursery.cancel_scope.cancel()
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(check_redis, url, 5.0)
+            nursery.start_soon(check_redis, url, "ws-gateway:", 5.0)
     finally:
         server.kill()
 

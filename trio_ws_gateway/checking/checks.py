@@ -40,6 +40,7 @@ def _settings(loaded: Loaded) -> list[Finding]:
 
 def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: float) -> Iterator[Check]:
     settings = loaded.settings
+    wiring.try_redis_url(settings)
     yield Check("listen", partial(check_listen, settings.listen))
     yield Check("descriptors", partial(check_descriptors, workers.as_asked(settings.workers)))
     if (source := wiring.key_source(settings)) is not None:
@@ -56,7 +57,7 @@ def _checks(loaded: Loaded, upstreams: Sequence[Upstream], timeout_seconds: floa
         else:
             yield Check(name, partial(_nobodys, upstream))
     if settings.redis_url is not None:
-        yield Check("redis", partial(check_redis, settings.redis_url, timeout_seconds))
+        yield Check("redis", partial(check_redis, settings.redis_url, settings.redis_prefix, timeout_seconds))
 
 
 async def _authorities(path: Path, upstreams: Sequence[Upstream]) -> list[Finding]:

@@ -1,8 +1,9 @@
-"""Is Redis there, and does it let us in? One PING, in a worker thread, for redis-py's asyncio client knows no Trio.
+"""Is Redis there, does it let us in, and may we do all that limits need? Each script is run once, in a worker thread.
 
-REDIS_URL holds a password: only hosts, ports and database are ever shown. Nothing is written to Redis.
+REDIS_URL holds a password: only hosts, ports and database are ever shown. What is written to Redis is gone soon.
 """
 
+import hashlib
 import time
 from functools import partial
 from typing import Any
@@ -14,6 +15,8 @@ from redis.exceptions import (
     BusyLoadingError,
     InvalidResponse,
     NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
     RedisClusterException,
     RedisError,
     ResponseError,
@@ -24,7 +27,8 @@ from trio_ws_gateway.checking.findings import Finding, Status, Trouble, quoted
 from trio_ws_gateway.checking.running import until
 from trio_ws_gateway.config.redis_url import Form, RedisUrl
 from trio_ws_gateway.diagnosis.unreachable import ADVICE, Reason, reason_of, refused, words_for
-from trio_ws_gateway.redis_client import of_servers, open_client
+from trio_ws_gateway.limits.scripts import FIXED_WINDOW, SESSIONS, TOKEN_BUCKET
+from trio_ws_gateway.redis_client import Client, of_servers, open_client
 
 MOST_SOCKET_SECONDS = 2.0  # a thread cannot be cancelled, so none of its waits is long
 
@@ -34,32 +38,53 @@ _HANGS = (
 _LET_IN = (
     "See user name and password in REDIS_URL: redis://user:password@host, or redis://:password@host without a user."
 )
+_NO_WRITES = "Name the master in REDIS_URL, or the Sentinels that know it: redis+sentinel://host:26379/service."
+_MAY = "docs/limits.md says what a user of access lists must be allowed, and keys begin with REDIS_PREFIX."
 _NO_MASTER = "Do the Sentinels run, and is it the name that `sentinel monitor NAME` gives in their configuration?"
 _NO_CLUSTER = "Is it a cluster (`cluster-enabled yes`), or a single server: redis://host:port?"
 _NO_REDIS = "Another server listens there, or TLS is on one side only: rediss:// speaks it, redis:// does not."
 
+_TRIALS: tuple[tuple[str, tuple[str | int, ...]], ...] = (
+    (TOKEN_BUCKET, (1000, 1_000_000, 0, 1)),
+    (FIXED_WINDOW, (1000, 1_000_000, 0, 1)),
+    (SESSIONS, ("check", 1, 1, 1000)),
+    (SESSIONS, ("check", 0, 0, 1000)),
+)
+"""Scripts, and with what arguments they do all that they may have to do."""
 
-async def check_redis(url: RedisUrl, timeout_seconds: float) -> list[Finding]:
-    """What PING finds."""
+
+async def check_redis(url: RedisUrl, prefix: str, timeout_seconds: float) -> list[Finding]:
+    """What PING finds, and the scripts, on keys that begin with ``prefix``."""
     place = _place(url)
     with until(trio.current_time() + timeout_seconds, f"{place}: no answer within {timeout_seconds:g} s", _HANGS):
-        ping = partial(_ping, url, place, min(timeout_seconds, MOST_SOCKET_SECONDS))
+        ping = partial(_ping, url, f"{prefix}check:", place, min(timeout_seconds, MOST_SOCKET_SECONDS))
         seconds = await trio.to_thread.run_sync(ping, abandon_on_cancel=True)
     return [Finding("redis", Status.OK, f"{place}: answers PING in {seconds * 1000:.1f} ms")]
 
 
-def _ping(url: RedisUrl, place: str, socket_seconds: float) -> float:
+def _ping(url: RedisUrl, prefix: str, place: str, socket_seconds: float) -> float:
     try:
         client = open_client(url, socket_seconds)
         try:
             client.ping()  # connects
             began_at = time.monotonic()
             client.ping()
-            return time.monotonic() - began_at
+            seconds = time.monotonic() - began_at
+            for number, (script, arguments) in enumerate(_TRIALS):
+                _run(client, script, f"{prefix}{number}", *arguments)
+            return seconds
         finally:
             client.close()
     except (RedisError, RedisClusterException, OSError, UnicodeError) as error:
         raise _explained(error, url, place) from error
+
+
+def _run(client: Client, script: str, *words: str | int) -> None:
+    """As the gateway does it."""
+    try:
+        client.evalsha(hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest(), 1, *words)
+    except NoScriptError:
+        client.eval(script, 1, *words)
 
 
 def _explained(error: Exception, url: RedisUrl, place: str) -> Trouble:
@@ -76,7 +101,11 @@ def _explained(error: Exception, url: RedisUrl, place: str) -> Trouble:
             )
         case AuthenticationError() if not options.get("password"):
             return Trouble(f"{place}: is there, but wants a password, and REDIS_URL has none", _LET_IN)
-        case AuthenticationError() | NoPermissionError():
+        case ReadOnlyError():
+            return Trouble(f"{place}: is there, but takes no writes: it is another one's replica", _NO_WRITES)
+        case ResponseError() if isinstance(error, NoPermissionError) or "can't run this command" in str(error):
+            return Trouble(f"{place}: is there, but does not let us do what limits need: {_said(error, options)}", _MAY)
+        case AuthenticationError():
             return Trouble(f"{place}: is there, but does not let us in: {_said(error, options)}", _LET_IN)
         case BusyLoadingError():
             return Trouble(f"{place}: is there, but still loads its data", "Wait, and ask again.")
