@@ -152,7 +152,7 @@ async def test_cannot_accept(mock_clock: MockClock, number: int) -> None:
         each = 2 if number in NO_DESCRIPTORS else 1  # with the spare one it tries again at once
         await until(lambda: at.listener.tried == each)
         assert at.events("cannot accept") == [
-            {"event": "cannot accept", "log_level": "error", "reason": os.strerror(number), "sessions": 0}
+            {"event": "cannot accept", "log_level": "error", "reason": os.strerror(number), "connections": 0}
         ]
         for tries in (1, 2, 3):
             await wait_all_tasks_blocked()

@@ -110,7 +110,7 @@ class Acceptor(Generic[S]):
                 if failure.errno in NO_DESCRIPTORS:
                     self.turned_away(Cause.TOO_MANY_CONNECTIONS, spare.turn_away(listener))
                 if trio.current_time() >= complain_at:
-                    self.log.error("cannot accept", reason=failure.strerror, sessions=self.sessions)
+                    self.log.error("cannot accept", reason=failure.strerror, connections=self.sessions)
                     complain_at = trio.current_time() + COMPLAINT_INTERVAL_SECONDS
                 with trio.move_on_after(PAUSE_SECONDS):
                     while self._arrived:

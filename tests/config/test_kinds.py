@@ -8,6 +8,7 @@ import pytest
 from trio_ws_gateway.config import kinds
 from trio_ws_gateway.config.kinds import Kind, choice
 from trio_ws_gateway.config.redis_url import RedisUrl
+from trio_ws_gateway.config.values import Networks
 from trio_ws_gateway.wire import jwa
 
 
@@ -28,6 +29,8 @@ from trio_ws_gateway.wire import jwa
         (kinds.TEXTS, " a ,b,, c d,", ("a", "b", "c d")),
         (kinds.ALGORITHMS, ",".join(jwa.ALGORITHMS), jwa.ALGORITHMS),
         (kinds.ORIGINS, "https://A.example, *.b.example", ("https://a.example", "*.b.example")),
+        (kinds.NETWORKS, "10.0.0.0/8, ::1", Networks.parse(("10.0.0.0/8", "::1"))),
+        (kinds.NETWORKS, "none", Networks()),
         (kinds.HTTP_URL, "http://[::1]:8080/certs?a=b", "http://[::1]:8080/certs?a=b"),
         (kinds.ISSUER, "https://id.example.com/", "https://id.example.com/"),
         (kinds.REDIS_URL, "rediss://user:pass@redis:6379/0", RedisUrl.parse("rediss://user:pass@redis:6379/0")),

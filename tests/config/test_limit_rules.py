@@ -56,8 +56,8 @@ def test_rules() -> None:
     [
         ("[]", "is no list of rules"),
         ("{rate: 1}", "is no list of rules"),
-        ("[premium]", "rule 1 is no mapping"),
-        ("[{}]", "rule 1 is no mapping"),
+        ("[premium]", "rule 1: it is no mapping"),
+        ("[{}]", "rule 1: it is no mapping"),
         ("[{roles: a, rate: 1}]", "rule 1: roles is no part of a rule, which has role, claim,"),
         ("[{role: a}]", "rule 1: it sets no limit; it needs one of rate, rate_limit_claim, bytes,"),
         ("[{rate: unlimited, rate_limit_claim: mps, ceiling: 2}]", "rule 1: rate is what holds where"),
@@ -78,7 +78,11 @@ def test_rules() -> None:
         ("[{bytes: 0}]", "rule 1: bytes is wrong: rate is no number above zero"),
         ("[{to_client: {burst: x}}]", "rule 1: to_client is wrong: burst is no whole .* and it needs rate or"),
         ("[{to_client_bytes: {claim: x, rate: 1}}]", "claim is no part of a limit, which has rate, rate_limit_claim,"),
-        ("[{rate: 1", "line 1"),
+        ("[{rate: unlimited, burst: 5}]", "rule 1: burst says nothing where rate is unlimited"),
+        ("[{to_client: {rate: unlimited, burst: 5}}]", "burst says nothing where rate is unlimited"),
+        ("[{rate: 5}, {role: a, rate: 6}]", "rule 1: it has no condition, so no rule behind it is ever asked"),
+        ("[{rate: 5, rate_limit_claim: a, ceiling: 7}, {role: a, rate: 6}]", "rule 1: it has no condition, so no rule"),
+        ("[{rate: 1", "cannot be read: line 1, column"),
     ],
 )
 def test_wrong(text: str, wrong: str) -> None:
@@ -88,9 +92,11 @@ def test_wrong(text: str, wrong: str) -> None:
 
 
 def test_all_at_once() -> None:
-    """All that is wrong with all rules is one message."""
-    with pytest.raises(ValueError, match=r"rule 1: rate is no number.*; rule 3: burst is no whole") as caught:
-        parse_rules("[{rate: x}, {rate: 1}, {rate: 1, burst: x}]")
+    """All that is wrong with all rules is said at once."""
+    with pytest.raises(
+        ValueError, match=r"rule 1: rate is no number.*; is wrong in rule 3: burst is no whole"
+    ) as caught:
+        parse_rules("[{rate: x}, {rate: 1, role: a}, {rate: 1, burst: x}]")
     assert "rule 2" not in str(caught.value)
 
 
@@ -110,7 +116,11 @@ def test_in_a_file_and_in_the_environment() -> None:
     [
         (
             "limits: [{rate: x}]",
-            "LIMITS.* is wrong in rule 1: rate is no number above zero; it must be a list of rules",
+            "LIMITS is wrong in rule 1: rate is no number above zero$",
+        ),
+        (
+            "limits: [{rate: x}, {burst: 3}]",
+            "LIMITS is wrong in rule 1: rate is no number above zero\nLIMITS is wrong in rule 2: it needs rate",
         ),
         ("limits: fast", "LIMITS=fast is no list of rules"),
         ("limits: {rate: 1}", "is no list of rules"),

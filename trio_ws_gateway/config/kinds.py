@@ -229,8 +229,8 @@ PATH = Kind("URL path", _path, "a path that begins with a slash, such as /ws")
 TARGET = Kind("URL path", _target, "a path that begins with a slash, such as /healthz")
 NETWORKS = Kind(
     "list of CIDRs",
-    lambda text: Networks.parse(items(text)),
-    "a comma-separated list of networks, such as 10.0.0.0/8,fd00::/8",
+    lambda text: Networks() if text == "none" else Networks.parse(items(text)),
+    "a comma-separated list of networks, such as 10.0.0.0/8,fd00::/8, or none",
     nothing=Networks(),
 )
 HTTP_URL = Kind("URL", _http_url, "a URL such as https://id.example.com/certs")

@@ -13,7 +13,7 @@ from typing import Any
 from attrs import field, frozen
 
 from trio_ws_gateway.config import plain_yaml
-from trio_ws_gateway.config.values import Networks
+from trio_ws_gateway.config.values import Networks, SeveralWrong
 
 BURST_SECONDS = 3
 
@@ -45,6 +45,11 @@ class Quota:
     ceiling: float = math.inf
     burst: int | None = None
 
+    @property
+    def is_for_everybody(self) -> bool:
+        """It says something of whoever comes, with the claim or without it."""
+        return self.claim is None or self.rate < math.inf
+
 
 @frozen(kw_only=True)
 class LimitRule:
@@ -63,6 +68,12 @@ class LimitRule:
     sessions: float | None = None
 
     @property
+    def is_for_everybody(self) -> bool:
+        """It fits whoever comes."""
+        conditions = (self.roles, self.claims, self.protocols, self.addresses)
+        return not any(conditions) and all(quota.is_for_everybody for quota in self.quotas.values())
+
+    @property
     def claims_read(self) -> frozenset[str]:
         """The claims of a token that it asks for."""
         numbers = {quota.claim for quota in self.quotas.values() if quota.claim is not None}
@@ -75,20 +86,25 @@ def burst_of(rate: float) -> int:
 
 
 def parse_rules(text: str) -> tuple[LimitRule, ...]:
-    """A list of mappings in YAML. Raises ``ValueError`` with all that is wrong."""
-    content = plain_yaml.read(text)
+    """A list of mappings in YAML. Raises ``ValueError``, with all that is wrong ``SeveralWrong``."""
+    try:
+        content = plain_yaml.read(text)
+    except ValueError as error:
+        raise ValueError(f"cannot be read: {error}") from None
     if not isinstance(content, list) or not content:
         raise ValueError("is no list of rules")
     rules, wrong = [], []
     for number, entry in enumerate(content, 1):
         if not isinstance(entry, dict) or not entry:
-            wrong.append(f"rule {number} is no mapping")
+            wrong.append(f"rule {number}: it is no mapping")
             continue
         rule, problems = _rule(entry)
         rules.append(rule)
+        if not problems and rule.is_for_everybody and number < len(content):
+            problems.append("it has no condition, so no rule behind it is ever asked")
         wrong += [f"rule {number}: {problem}" for problem in problems]
     if wrong:
-        raise ValueError("is wrong in " + "; ".join(wrong))
+        raise SeveralWrong([f"is wrong in {problem}" for problem in wrong])
     return tuple(rules)
 
 
@@ -125,6 +141,8 @@ def _quota_parts(entry: dict[str, object]) -> tuple[Quota, list[str]]:
         problems.append(
             "rate_limit_claim and ceiling belong together: without a ceiling the provider alone sets the limit"
         )
+    if "burst" in entry and "rate_limit_claim" not in entry and entry.get("rate") == "unlimited":
+        problems.append("burst says nothing where rate is unlimited")
     return Quota(**parts), problems
 
 

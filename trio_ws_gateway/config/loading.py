@@ -17,6 +17,7 @@ from trio_ws_gateway.config import plain_yaml
 from trio_ws_gateway.config.kinds import WEBSOCKET_URL
 from trio_ws_gateway.config.rules import MEANINGLESS, contradictions, warnings_for
 from trio_ws_gateway.config.settings import Settings, rows
+from trio_ws_gateway.config.values import SeveralWrong
 
 OWN_PREFIXES = ("WS_", "JWT_", "RATE_", "CB_")
 
@@ -85,6 +86,9 @@ def load(environ: Mapping[str, str], yaml_text: str | None = None) -> Loaded:
             continue
         try:
             value = kind.parse(text)
+        except SeveralWrong as error:
+            problems += [Problem(name, wrong) for wrong in error.problems]
+            continue
         except ValueError as error:
             problems.append(Problem(name, str(error), kind.right, _shown(name, text)))
             continue

@@ -248,7 +248,7 @@ class Settings:
     ws_address_limits_exempt: Networks = setting(
         "127.0.0.0/8,::1,10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,fc00::/7,fe80::/10",
         kinds.NETWORKS,
-        "Networks without limits per address: what comes from there may be a proxy that TRUSTED_PROXIES does not name.",
+        "Networks without limits per address: there may be proxies that TRUSTED_PROXIES does not name; `none`: none.",
     )
     redis_url: RedisUrl | None = setting(
         None, kinds.REDIS_URL, "The Redis through which several gateways share limits.", secret=True

@@ -6,6 +6,7 @@ Nothing here resolves a name or opens anything.
 """
 
 import re
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
 from urllib.parse import urlsplit
@@ -97,6 +98,14 @@ class WebSocketUrl:
 
     def __str__(self) -> str:
         return self.text
+
+
+class SeveralWrong(ValueError):
+    """One value, and several things that are wrong with it: ``problems``, each by itself as the text of an error is."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
 
 
 @frozen

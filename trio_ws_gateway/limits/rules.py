@@ -89,7 +89,7 @@ def _fits(rule: LimitRule, client: Client) -> bool:
 
 def _has_rate(quota: Quota, client: Client) -> bool:
     """Whether there is a rate at all: a claim that is not there has none."""
-    return quota.claim is None or quota.rate < math.inf or _claim(quota, client) is not _ABSENT
+    return quota.is_for_everybody or _claim(quota, client) is not _ABSENT
 
 
 def _holds(claims: Mapping[str, object], name: str, values: frozenset[str]) -> bool:
