@@ -15,7 +15,6 @@ from tests.servers.mosquitto import Mosquitto
 from tests.servers.rabbitmq import RabbitMQ
 from tests.servers.redis import Redis
 from trio_ws_gateway import redis_link
-from trio_ws_gateway.limits import leases
 
 # Whom the Mosquitto with passwords lets in.
 USERS = {"robot-7": "what the gateway sends for robot-7"}
@@ -60,7 +59,6 @@ def redis(tmp_path: Path) -> Iterator[Redis]:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody finds an answer of Redis late because the machine is busy."""
-    monkeypatch.setattr(leases, "PATIENCE_SECONDS", 5.0)
     monkeypatch.setattr(redis_link, "LATE_SECONDS", 5.0)
 
 

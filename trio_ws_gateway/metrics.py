@@ -192,7 +192,10 @@ class Metrics:
             "ws_sessions_limit", "Sessions that there may be, as descriptors and settings allow."
         )
         self.redis_away = gauge("ws_redis_away", "Whether Redis is away (1), so that each gateway counts by itself.")
-        self.redis_late = counter("ws_redis_late_total", "Limits that memory decided, because Redis was too slow.")
+        self.redis_late = counter(
+            "ws_redis_late_total",
+            "Answers of Redis that a session did not wait for any longer, so that memory decided.",
+        )
         self.auth_seconds = histogram("ws_auth_seconds", "Time to verify a token.", buckets=LATENCY_BUCKETS)
         self.dial_seconds = histogram(
             "ws_dial_seconds", "Time to reach an upstream.", "protocol", buckets=LATENCY_BUCKETS

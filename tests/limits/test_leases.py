@@ -13,7 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trio_ws_gateway.limits.bucket import TokenBucket
-from trio_ws_gateway.limits.leases import LEASE_SECONDS, PATIENCE_SECONDS, Answer, Lease, Question, lease_size
+from trio_ws_gateway.limits.leases import LEASE_SECONDS, Answer, Lease, Question, lease_size
+
+PATIENCE_SECONDS = 0.05
 
 
 @define
@@ -36,7 +38,7 @@ class Shared:
 
 
 def lease(size: int = 4, *, burst: int = 32, rate: float = 10) -> Lease:
-    return Lease(size=size, memory=TokenBucket(rate=rate, capacity=burst, now=0.0))
+    return Lease(size=size, memory=TokenBucket(rate=rate, capacity=burst, now=0.0), patience_seconds=PATIENCE_SECONDS)
 
 
 def leased(tokens: int, *, size: int = 4, now: float = 0.0) -> Lease:
@@ -211,7 +213,16 @@ def play(
     is lost, and whether what is void is given back. Memory never decides: the bound is that of a Redis that is there.
     """
     shared = Shared(rate, burst)
-    fleet = [Gateway(Lease(size=lease_size(burst), memory=TokenBucket(rate=1, capacity=1, now=0.0))) for _ in range(3)]
+    fleet = [
+        Gateway(
+            Lease(
+                size=lease_size(burst),
+                memory=TokenBucket(rate=1, capacity=1, now=0.0),
+                patience_seconds=PATIENCE_SECONDS,
+            )
+        )
+        for _ in range(3)
+    ]
     accepted: list[tuple[Fraction, int]] = []
     events: list[tuple[Fraction, int, Callable[[Fraction], None]]] = []
     now, number = Fraction(0), 0
@@ -279,7 +290,8 @@ def test_a_client_that_moves(burst: int, moves: int) -> None:
     shared = Shared(Fraction(1, 1000), burst)
     size = lease_size(burst)
     left_at = [
-        Lease(size=size, memory=TokenBucket(rate=1, capacity=1, now=0.0)) for _ in range(min(moves, burst // size))
+        Lease(size=size, memory=TokenBucket(rate=1, capacity=1, now=0.0), patience_seconds=PATIENCE_SECONDS)
+        for _ in range(min(moves, burst // size))
     ]
     spent = 0
     for held in left_at:

@@ -14,7 +14,6 @@ from typing import Protocol
 
 from attrs import frozen
 
-PATIENCE_SECONDS = 0.05  # for an answer; then memory decides
 ASK_AGAIN_SECONDS = 1.0  # at the latest, however far the next token is: Redis may have been flushed since
 LEASE_SECONDS = 1.0  # no lease is good for longer, whatever an answer says
 SHARE = 8  # of the burst, that one gateway takes ahead
@@ -52,7 +51,8 @@ def lease_size(burst: int) -> int:
 
 
 class Lease:
-    """Tokens of one identity in this gateway. ``memory``: its bucket for the times without Redis."""
+    """Tokens of one identity in this gateway. ``memory``: its bucket for the times without Redis, which decides also
+    where an answer does not come in ``patience_seconds``."""
 
     __slots__ = (
         "_asked_at",
@@ -65,15 +65,17 @@ class Lease:
         "_none_before",
         "_owed",
         "_owes",
+        "_patience_seconds",
         "_wanted",
         "memory",
         "size",
         "void_at",
     )
 
-    def __init__(self, *, size: int, memory: Memory) -> None:
+    def __init__(self, *, size: int, memory: Memory, patience_seconds: float) -> None:
         self.size = size
         self.memory = memory
+        self._patience_seconds = patience_seconds
         self.void_at = 0.0
         self._low = size // 2
         self._left = 0
@@ -133,14 +135,14 @@ class Lease:
 
     def answer_by(self, now: float) -> float | None:
         """Until when to wait for the open question; ``None`` where there is nothing to wait for."""
-        return None if self._asked_at is None or self._in_doubt(now) else self._asked_at + PATIENCE_SECONDS
+        return None if self._asked_at is None or self._in_doubt(now) else self._asked_at + self._patience_seconds
 
     def give_up(self, now: float, *, late: bool = False) -> bool:
         """Somebody has waited until then; whether it was in vain, so that memory decides until there is an answer.
 
         ``late``: others have waited so long already, and there is none before theirs.
         """
-        self._given_up = self._asked_at is not None and (late or now >= self._asked_at + PATIENCE_SECONDS)
+        self._given_up = self._asked_at is not None and (late or now >= self._asked_at + self._patience_seconds)
         return self._given_up
 
     def answered(self, answer: Answer, now: float) -> None:
@@ -163,7 +165,7 @@ class Lease:
     def unanswered(self, now: float) -> None:
         """Nobody knows what has become of the open question. What it may have debited is not spent."""
         self._asked_at, self._given_up = None, False
-        self._doubt_until = now + PATIENCE_SECONDS
+        self._doubt_until = now + self._patience_seconds
 
     def _in_doubt(self, now: float) -> bool:
         return self._given_up or now < self._doubt_until

@@ -1,7 +1,7 @@
 """Buckets that all gateways share, through Redis. A shell around ``leases``, which decides everything.
 
 A ``SharedBucket`` is spent from like any other, without waiting; what it needs it asks for ahead of time. Whoever finds
-it empty may wait for it: not longer than ``leases.PATIENCE_SECONDS``, and not at all while Redis is late with what
+it empty may wait for it: not longer than ``LATE_SECONDS`` of the link, and not at all while Redis is late with what
 others have asked. Needs nobody to keep it: what is left in a lease when its sessions have gone ``run`` gives back.
 """
 
@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable
 
 import trio
 
+from trio_ws_gateway import redis_link
 from trio_ws_gateway.limits.budgets import Purse
 from trio_ws_gateway.limits.leases import Answer, Lease, Memory, lease_size
 from trio_ws_gateway.limits.purses import Waiters, fixed_window, shortest_pause, token_bucket
@@ -36,7 +37,7 @@ class SharedBucket:
         self._link = owner.link
         self._key = key
         self._rate = rate
-        self._lease = Lease(size=lease_size(rate.burst), memory=memory)
+        self._lease = Lease(size=lease_size(rate.burst), memory=memory, patience_seconds=redis_link.LATE_SECONDS)
         self._answer = trio.Event()  # the next one
         self._waiters = Waiters()
         self.watched = False  # the owner's mark
