@@ -153,7 +153,12 @@ async def run(
             root.start_soon(turnstile.run)
             root.start_soon(_every, collector.NEW_INTERVAL_SECONDS, collector.look_at_the_new, log)
             root.start_soon(_every, collector.ALL_INTERVAL_SECONDS, collector.look_at_all, log)
-            root.start_soon(_every, SWEEP_INTERVAL_SECONDS, partial(_sweep, (limits.connections, limits.budgets)), log)
+            root.start_soon(
+                _every,
+                SWEEP_INTERVAL_SECONDS,
+                partial(_sweep, (limits.connections, limits.budgets, limits.strangers)),
+                log,
+            )
             if link is not None and shared is not None:
                 root.start_soon(link.run)
                 root.start_soon(shared.run)

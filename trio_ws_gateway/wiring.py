@@ -27,10 +27,10 @@ from trio_ws_gateway.causes import Refused
 from trio_ws_gateway.config.limit_rules import RateLimit
 from trio_ws_gateway.config.loading import BadSettings, Problem
 from trio_ws_gateway.config.settings import Settings, upstream_setting
-from trio_ws_gateway.limits.budgets import Budgets
+from trio_ws_gateway.limits.budgets import Budget, Budgets
 from trio_ws_gateway.limits.connections import Connections, ConnectionTerms, reserved, sessions_for
 from trio_ws_gateway.limits.purses import Common, MakePurse, budget, in_memory, windowed
-from trio_ws_gateway.limits.rates import Rate, of_all
+from trio_ws_gateway.limits.rates import Rate, Spender, of_all
 from trio_ws_gateway.limits.rules import Allowance, LimitTable
 from trio_ws_gateway.limits.session_counts import SessionCounts
 from trio_ws_gateway.limits.shared import SharedBuckets
@@ -56,6 +56,7 @@ from trio_ws_gateway.wire.frames import NO_LIMIT
 from trio_ws_gateway.wire.mqtt import Connect
 
 COMPLAINT_INTERVAL_SECONDS = 60.0
+MAX_STRANGERS = 50_000  # addresses without a token, whose budgets are remembered: some 60 MB
 
 
 @frozen(kw_only=True)
@@ -338,11 +339,13 @@ def limits(
     log: structlog.typing.FilteringBoundLogger,
 ) -> Limits:
     """What sessions count in. ``descriptors``: as for ``connections``."""
+    make = _budget(settings, shared)
     return Limits(
         connections=connections(settings, descriptors),
         subjects=SessionCounts("subject", link=link, prefix=settings.redis_prefix),
         addresses=_addresses(settings, link),
-        budgets=_budgets(settings, shared),
+        budgets=Budgets(make),
+        strangers=Budgets(make, most=MAX_STRANGERS),
         table=_limit_table(settings, log),
     )
 
@@ -354,14 +357,15 @@ def _addresses(settings: Settings, link: RedisLink | None) -> SessionCounts | No
     return SessionCounts("address", link=link, prefix=settings.redis_prefix)
 
 
-def _budgets(settings: Settings, shared: SharedBuckets | None) -> Budgets:
+def _budget(settings: Settings, shared: SharedBuckets | None) -> Callable[[Spender, float], Budget]:
+    """What makes a full one."""
     here: MakePurse = windowed if settings.rate_limit_algorithm == "fixed-window" else in_memory
     make = here if shared is None else shared.purse
     now = trio.current_time()
     together = {
         direction: Common.of(rates, direction, now, make=make) for direction, rates in of_all(_rates(settings)).items()
     }
-    return Budgets(lambda spender, now: budget(together[spender.direction], spender, now, make=make, make_here=here))
+    return lambda spender, now: budget(together[spender.direction], spender, now, make=make, make_here=here)
 
 
 def _limit_table(settings: Settings, log: structlog.typing.FilteringBoundLogger) -> LimitTable:

@@ -106,6 +106,22 @@ def test_many_who_come_and_go() -> None:
     assert len(budgets) <= 2000 * 3 * 2  # three seconds until each is full, and as many that wait to be looked at
 
 
+def test_more_than_are_remembered() -> None:
+    """There are no more budgets than may be: whoever comes then shares one, and those who are known keep theirs."""
+    budgets = Budgets(partial(made, Common.of(Rates())), most=100)
+    for address in range(100):
+        assert spend(budgets.of(spender(address, 2), 0.0), messages=2) == (2, 0)
+    assert [spend(budgets.of(spender(address, 2), 0.0), messages=1)[0] for address in range(100, 1000)] == [
+        1,
+        1,
+    ] + 898 * [0]
+    assert len(budgets) == 101
+    assert spend(budgets.of(spender(99, 2), 1.0), messages=2, now=1.0) == (1, 0)
+    budgets.sweep(10.0)
+    gc.collect()
+    assert len(budgets) == 0
+
+
 def test_packets() -> None:
     """Packets have a bucket of their own, in memory and where somebody else makes it."""
     rates, names = Rates(packets=Rate(1, 10)), list[str]()

@@ -29,6 +29,7 @@ def limits(*, of_one_address: float = 9, of_one_subject: float = 9) -> Limits:
         subjects=SessionCounts("subject"),
         addresses=SessionCounts("address"),
         budgets=Budgets(partial(budget, Common.of(Rates()))),
+        strangers=Budgets(partial(budget, Common.of(Rates())), most=1),
         table=LimitTable((), Allowance({RateLimit.MESSAGES: Rate(1, 3)}, of_one_subject), frozenset()),
     )
 
@@ -104,3 +105,5 @@ def test_budgets() -> None:
     assert found("robot", HERE) is found("robot", THERE) is not None
     assert found("robot", HERE) is not found(None, HERE)
     assert found(None, HERE) is not found(None, THERE)
+    assert found(None, "198.51.100.99") is found(None, THERE)  # of which there are more than are remembered
+    assert found("another", HERE) is not found("robot", HERE)

@@ -4,12 +4,13 @@ A budget is made of purses: a bucket, and what happens where it is empty. It out
 until it is full again: who reconnects gets no new burst.
 """
 
+import math
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from trio_ws_gateway.limits.rates import Spender
 from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
@@ -18,6 +19,8 @@ from trio_ws_gateway.wire.frames import NO_LIMIT, FrameScanner
 FRAMES_PER_MESSAGE = 10
 FRAMES_PER_SECOND = 1.0  # at the least: who may send next to no messages answers our pings all the same
 SWEPT_AT_ONCE = 500  # 1 ms
+
+_WHOEVER_COMES_LATE = "whoever comes late"
 
 
 class Kind(Enum):
@@ -177,10 +180,14 @@ class Budget:
 
 
 class Budgets:
-    """The budgets of all spenders. ``make``: a full one for a spender that has none, at a time in seconds."""
+    """The budgets of all spenders. ``make``: a full one for a spender that has none, at a time in seconds.
 
-    def __init__(self, make: Callable[[Spender, float], Budget]) -> None:
+    ``most``: how many are known at a time; whoever comes beyond that shares one with all who do.
+    """
+
+    def __init__(self, make: Callable[[Spender, float], Budget], *, most: float = math.inf) -> None:
         self._make = make
+        self._most = most
         self._known: WeakValueDictionary[Spender, Budget] = WeakValueDictionary()  # while a session holds it
         self._spent: dict[Spender, Budget] = {}  # and as long as it is not full
         self._to_look_at: list[Spender] = []
@@ -189,6 +196,9 @@ class Budgets:
     def of(self, spender: Spender, now: float) -> Budget | None:
         """The budget of that spender: the same one for all who ask. ``None``: there is no limit."""
         budget = self._known.get(spender)
+        if budget is None and len(self._known) >= self._most:
+            spender = evolve(spender, identity=_WHOEVER_COMES_LATE)
+            budget = self._known.get(spender)
         if budget is None:
             budget = self._make(spender, now)
             if not budget:

@@ -17,12 +17,14 @@ from trio_ws_gateway.limits.session_counts import SessionCounts
 
 @frozen(kw_only=True)
 class Limits:
-    """Those that all sessions of this process count in. ``addresses``: ``None`` where no other gateway's do."""
+    """Those that all sessions of this process count in. ``addresses``: ``None`` where no other gateway's do.
+    ``strangers``: the budgets of those of whom only the address is known, which cost nothing to have."""
 
     connections: Connections
     subjects: SessionCounts
     addresses: SessionCounts | None
     budgets: Budgets
+    strangers: Budgets
     table: LimitTable
 
 
@@ -64,9 +66,10 @@ class Stay:
     def budgets(self, client: Client, now: float) -> Mapping[Direction, Budget | None]:
         """What it may send and be sent: by who it is, or by its address where nobody knows that."""
         identity = client.identity
+        budgets = self._limits.strangers if identity is None else self._limits.budgets
         key = (identity.issuer, identity.subject) if identity is not None else block_of(client.address)
         return {
-            direction: self._limits.budgets.of(Spender(key, direction, rates), now)
+            direction: budgets.of(Spender(key, direction, rates), now)
             for direction, rates in of_one(self._limits.table.of(client).rates).items()
         }
 
