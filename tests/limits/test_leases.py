@@ -93,10 +93,14 @@ def test_denied() -> None:
     held.answered(Answer(0, LEASE_SECONDS, 0.3), 0.01)
     assert held.available(0.02, away=False) == 0
     assert held.answer_by(0.02) is None
-    assert held.question(0.3) is None
-    assert held.question(0.32) is not None
+    assert held.is_exhausted
+    assert held.question(0.29) is None
+    assert held.question(0.3) is not None  # it travels as long as the first one did
     held.answered(Answer(0, LEASE_SECONDS, 5000.0), 0.33)
-    assert held.question(1.34) is not None
+    assert held.question(1.29) is None
+    assert held.question(1.31) is not None
+    held.answered(Answer(4, LEASE_SECONDS, 0.0), 1.32)
+    assert not held.is_exhausted
 
 
 def test_waits_fifty_milliseconds() -> None:

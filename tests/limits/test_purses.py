@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 import trio
-from attrs import frozen
+from attrs import field, frozen
 from trio.testing import MockClock
 
 from tests.limits.test_leases import Shared
@@ -53,6 +53,7 @@ class Near:
     bucket: Shared
     is_away: bool = False
     late_at: float = math.inf
+    questions: list[Question] = field(factory=list)
 
     def submit(
         self,
@@ -65,30 +66,63 @@ class Near:
         *,
         answered: Callable[[Reply], None],
     ) -> None:
+        self.questions.append(Question(back, wanted))
+
         async def answer() -> None:
             await trio.sleep(0.0005)
             found = self.bucket.take(Question(back, wanted), Fraction(trio.current_time()))
             await trio.sleep(0.0005)
-            answered((found.granted, 1000, math.ceil(found.again_seconds * 1000)))
+            answered((found.granted, 1000, math.ceil(found.again_seconds * 10**6)))
 
         self.nursery.start_soon(answer)
 
 
 @pytest.mark.parametrize("shared", [False, True])
-@pytest.mark.parametrize("burst", [100, 1000])
-async def test_no_pause_is_too_long(autojump_clock: MockClock, burst: int, shared: bool) -> None:
-    """Who waits gets all that comes, also where the bucket is full again after a hundredth of a second."""
-    rate, taken = Rate(10_000, burst, pauses=True), 0
+@pytest.mark.parametrize(
+    ("per_second", "burst", "waiting"),
+    [(10_000, 100, 1), (10_000, 1000, 1), (200, 1, 1), (900, 10, 1), (900, 10, 20), (100, 300, 100)],
+)
+async def test_no_pause_is_too_long(
+    autojump_clock: MockClock, per_second: int, burst: int, waiting: int, shared: bool
+) -> None:
+    """Those who wait get all that comes, also where the bucket is full again after a hundredth of a second, or holds
+    but one token, and however many they are."""
+    rate, taken = Rate(per_second, burst, pauses=True), 0
     robot = Spender("robot", Direction.FROM_CLIENT, Rates(messages=rate))
     async with trio.open_nursery() as nursery:
-        link = cast(RedisLink, Near(nursery, Shared(Fraction(10_000), burst)))
+        link = cast(RedisLink, Near(nursery, Shared(Fraction(per_second), burst)))
         make = SharedBuckets(link, prefix="", algorithm="token-bucket").purse if shared else in_memory
         mine = make("messages", robot, rate, trio.current_time())
         assert mine.wait is not None
-        with trio.move_on_after(SECONDS):
-            while await mine.wait():
+        wait = mine.wait
+
+        async def spender() -> None:
+            nonlocal taken
+            while await wait():
                 tokens = mine.bucket.available(trio.current_time())
                 mine.bucket.spend(tokens)
                 taken += tokens
+
+        with trio.move_on_after(SECONDS):
+            async with trio.open_nursery() as spenders:
+                for _ in range(waiting):
+                    spenders.start_soon(spender)
         nursery.cancel_scope.cancel()
-    assert taken >= 0.98 * 10_000 * SECONDS
+    assert taken >= 0.98 * per_second * SECONDS
+
+
+async def test_nobody_asks_for_crumbs(autojump_clock: MockClock) -> None:
+    """Those who wait for bytes ask for them some 50 times a second, and not as fast as there are answers."""
+    rate = Rate(10_000, 8000, pauses=True)
+    robot = Spender("robot", Direction.FROM_CLIENT, Rates(bytes=rate))
+    async with trio.open_nursery() as nursery:
+        link = Near(nursery, Shared(Fraction(10_000), 8000))
+        mine = SharedBuckets(cast(RedisLink, link), prefix="", algorithm="token-bucket").purse(
+            "bytes", robot, rate, trio.current_time()
+        )
+        assert mine.wait is not None
+        with trio.move_on_after(SECONDS):
+            while await mine.wait():
+                mine.bucket.spend(mine.bucket.available(trio.current_time()))
+        nursery.cancel_scope.cancel()
+    assert len(link.questions) < 60 * SECONDS

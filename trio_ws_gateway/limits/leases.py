@@ -67,6 +67,7 @@ class Lease:
         "_owes",
         "_patience_seconds",
         "_wanted",
+        "is_exhausted",
         "memory",
         "size",
         "void_at",
@@ -77,6 +78,7 @@ class Lease:
         self.memory = memory
         self._patience_seconds = patience_seconds
         self.void_at = 0.0
+        self.is_exhausted = False  # the last answer was all that there was
         self._low = size // 2
         self._left = 0
         self._back = 0  # void, and not given back yet
@@ -159,7 +161,9 @@ class Lease:
         if (granted := answer.granted - paid) and self._asked_at is not None:
             self._left += granted
             self.void_at = self._asked_at + answer.valid_seconds
-        self._none_before = now + min(answer.again_seconds, ASK_AGAIN_SECONDS)
+        self.is_exhausted = answer.again_seconds > 0
+        asked_at = now if self._asked_at is None else self._asked_at  # the next one travels as long as this one did
+        self._none_before = asked_at + min(answer.again_seconds, ASK_AGAIN_SECONDS)
         self._asked_at, self._given_up = None, False
 
     def unanswered(self, now: float) -> None:

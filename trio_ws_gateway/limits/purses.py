@@ -22,6 +22,7 @@ SHORTEST_PAUSE_SECONDS = 0.02
 # How often all who wait for one bucket look at it, together: each look costs 10 to 20 us, found something or not.
 LOOKS_PER_SECOND = 500
 
+A_HAIR_SECONDS = 1e-6  # whoever wakes too early for want of digits sleeps for another pause
 
 MakePurse = Callable[[str, Spender, Rate, float], Purse]
 """Makes a full one: what it is for (``messages``, ``bytes``, ``packets``), whose it is, the rate, and the time."""
@@ -31,18 +32,20 @@ class Waiters:
     """Those who wait for one bucket. Each sleeps the longer the more there are, so that their looks cost little; what
     comes meanwhile is there for the next who wakes."""
 
-    __slots__ = ("_waiting",)
+    __slots__ = ("_asleep",)
 
     def __init__(self) -> None:
-        self._waiting = 0
+        self._asleep = trio.lowlevel.ParkingLot()
 
     async def sleep(self, seconds: float) -> None:
-        """For so long at the least."""
-        self._waiting += 1
-        try:
-            await trio.sleep(max(seconds, self._waiting / LOOKS_PER_SECOND))
-        finally:
-            self._waiting -= 1
+        """For so long at the least, or until ``wake_one`` is called."""
+        longer = max(seconds, (len(self._asleep) + 1) / LOOKS_PER_SECOND)
+        with trio.move_on_after(longer + A_HAIR_SECONDS):
+            await self._asleep.park()
+
+    def wake_one(self) -> None:
+        """There is something for somebody."""
+        self._asleep.unpark()
 
 
 def token_bucket(rate: Rate, now: float) -> TokenBucket:

@@ -30,7 +30,7 @@ end
 """
 
 # ARGV: tokens per second, the most it holds, tokens given back, tokens wanted.
-# Returns: tokens granted, milliseconds until they are void, milliseconds until the next token (0: there are more).
+# Returns: tokens granted, milliseconds until they are void, microseconds until the next token (0: there are more).
 #
 # What is kept is the debt: how many tokens are missing from a full bucket, and when that was so. It shrinks by the
 # rate; a debt of nothing is a bucket that need not be remembered. After a step of the clock, back or (another master's)
@@ -53,7 +53,7 @@ else
 end
 local again = 0
 if granted == free then
-    again = math.min(math.ceil(math.max(0, debt - capacity + 1) / rate * 1000), 1e12)
+    again = math.min(math.ceil(math.max(0, debt - capacity + 1) / rate * 1000000) + 1, 1e15)
 end
 return {{granted, 1000, again}}
 """
@@ -72,7 +72,7 @@ local granted = math.min(wanted, free)
 if granted > 0 then
     redis.call('SET', KEYS[1], string.format('%.0f', used + granted), 'PX', left)
 end
-return {{granted, left, granted == free and left or 0}}
+return {{granted, left, granted == free and left * 1000 or 0}}
 """
 
 # How many sessions each gateway has of one subject. ARGV: name of the gateway, how many it has, how many all may have

@@ -30,13 +30,14 @@ ALGORITHMS: dict[str, tuple[Script, Callable[[Rate, float], Memory]]] = {
 class SharedBucket:
     """Made by ``SharedBuckets``."""
 
-    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_rate", "_waiters", "watched")
+    __slots__ = ("_answer", "_key", "_lease", "_link", "_owner", "_pause_seconds", "_rate", "_waiters", "watched")
 
     def __init__(self, owner: "SharedBuckets", key: str, rate: Rate, memory: Memory) -> None:
         self._owner = owner
         self._link = owner.link
         self._key = key
         self._rate = rate
+        self._pause_seconds = shortest_pause(rate.burst, rate.per_second)
         self._lease = Lease(size=lease_size(rate.burst), memory=memory, patience_seconds=redis_link.LATE_SECONDS)
         self._answer = trio.Event()  # the next one
         self._waiters = Waiters()
@@ -66,13 +67,14 @@ class SharedBucket:
                 now = trio.current_time()
                 if not answer.is_set() and self._lease.give_up(now, late=now >= self._link.late_at):
                     self._owner.gave_up()
+            if answer.is_set() and self._lease.is_exhausted:
+                return self.available(trio.current_time()) > 0
         return True
 
     async def pause(self) -> bool:
         """Sleep until there may be tokens, however long that is."""
         if not await self.wait_for_more():
-            shortest = shortest_pause(self._rate.burst, self._rate.per_second)
-            await self._waiters.sleep(max(shortest, self._lease.seconds_until_next(trio.current_time())))
+            await self._waiters.sleep(max(self._pause_seconds, self._lease.seconds_until_next(trio.current_time())))
         return True
 
     def is_full(self, now: float) -> bool:
@@ -109,10 +111,16 @@ class SharedBucket:
         if reply is None:
             self._lease.unanswered(now)
         else:
-            granted, valid_ms, again_ms = reply
-            self._lease.answered(Answer(granted, valid_ms / 1000, again_ms / 1000), now)
+            granted, valid_ms, again_us = reply
+            again_seconds = again_us / 1_000_000
+            if again_seconds and self._rate.pauses:
+                again_seconds = max(again_seconds, self._pause_seconds)  # who asks sooner is given crumbs
+            self._lease.answered(Answer(granted, valid_ms / 1000, again_seconds), now)
         answer, self._answer = self._answer, trio.Event()
-        answer.set()
+        if answer.statistics().tasks_waiting:
+            answer.set()
+        elif self.available(now) >= max(1, self._lease.size // 2):  # nobody is woken for every byte
+            self._waiters.wake_one()
 
 
 class SharedBuckets:
