@@ -87,6 +87,7 @@ async def test_refusal_of_redis_itself(redis: Redis) -> None:
     [
         ("eval", "has no permissions to run the 'eval' command"),
         ("hgetall", "The user executing the script can't run this command"),
+        ("del", "The user executing the script can't run this command"),
         ("set", "The user executing the script can't run this command"),
         ("ping", "has no permissions to run the 'ping' command"),
     ],

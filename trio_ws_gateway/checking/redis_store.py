@@ -46,6 +46,7 @@ _NO_REDIS = "Another server listens there, or TLS is on one side only: rediss://
 
 _TRIALS: tuple[tuple[str, tuple[str | int, ...]], ...] = (
     (TOKEN_BUCKET, (1000, 1_000_000, 0, 1)),
+    (TOKEN_BUCKET, (1000, 1_000_000, 1, 0)),
     (FIXED_WINDOW, (1000, 1_000_000, 0, 1)),
     (SESSIONS, ("check", 1, 1, 1000)),
     (SESSIONS, ("check", 0, 0, 1000)),
@@ -70,8 +71,8 @@ def _ping(url: RedisUrl, prefix: str, place: str, socket_seconds: float) -> floa
             began_at = time.monotonic()
             client.ping()
             seconds = time.monotonic() - began_at
-            for number, (script, arguments) in enumerate(_TRIALS):
-                _run(client, script, f"{prefix}{number}", *arguments)
+            for script, arguments in _TRIALS:
+                _run(client, prefix, script, arguments)
             return seconds
         finally:
             client.close()
@@ -79,12 +80,13 @@ def _ping(url: RedisUrl, prefix: str, place: str, socket_seconds: float) -> floa
         raise _explained(error, url, place) from error
 
 
-def _run(client: Client, script: str, *words: str | int) -> None:
-    """As the gateway does it."""
+def _run(client: Client, prefix: str, script: str, arguments: tuple[str | int, ...]) -> None:
+    """As the gateway does it, on a key of the script's own."""
+    sha = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
     try:
-        client.evalsha(hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest(), 1, *words)
+        client.evalsha(sha, 1, prefix + sha, *arguments)
     except NoScriptError:
-        client.eval(script, 1, *words)
+        client.eval(script, 1, prefix + sha, *arguments)
 
 
 def _explained(error: Exception, url: RedisUrl, place: str) -> Trouble:
