@@ -1,5 +1,7 @@
 """Mosquitto behind the gateway."""
 
+from contextlib import suppress
+
 import pytest
 from paho.mqtt.enums import MQTTProtocolVersion
 
@@ -83,7 +85,8 @@ class TestRenewal:
         """A bad one ends the session."""
         client = new_client()
         client.connect()
-        client.publish(Message("gateway/renew", b"swordfish", 0))
+        with suppress(RuntimeError):  # the session is over before paho has looked whether it was published
+            client.publish(Message("gateway/renew", b"swordfish", 0))
         client.wait_for_disconnect()
 
 
