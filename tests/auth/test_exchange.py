@@ -14,6 +14,7 @@ from tests.servers.ports import free_port
 from tests.servers.redis import Cluster, Redis, SentinelGroup
 from trio_ws_gateway.auth.exchange import LISTEN_SECONDS, Exchange
 from trio_ws_gateway.auth.revocation import Revocation, Revocations
+from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
 from trio_ws_gateway.config.redis_url import RedisUrl
 
 pytestmark = pytest.mark.integration
@@ -182,7 +183,8 @@ async def test_what_cannot_be_written(redis: Redis) -> None:
 async def test_junk(redis: Redis) -> None:
     """What is no revocation is not believed, nor a reason to stop."""
     one = Gateway(redis.url)
-    junk = ["", "{", "7", "[]", '{"until": "x"}', '{"until": 1e999, "jti": "a"}', '{"jti": "a"}', "[" * 100_000]
+    huge = [f'{{"until": {"9" * 400}, "jti": "a"}}', '{"until": 1e17, "jti": "a"}']
+    junk = [*huge, "", "{", "7", "[]", '{"until": "x"}', '{"until": 1e999, "jti": "a"}', '{"jti": "a"}', "[" * 100_000]
     with redis.client() as client:
         client.zadd(KEY, dict.fromkeys(junk, time.time() + 60))
         async with taking_part(one):
@@ -193,6 +195,43 @@ async def test_junk(redis: Redis) -> None:
                 await other.revoke("a")
                 await one.knows("a")
         assert len(one.known) == 1
+
+
+@pytest.mark.parametrize("score", ["+inf", 1e17, 9.2e15])
+async def test_entry_that_never_ends(redis: Redis, score: str | float) -> None:
+    """An entry of somebody else's that would be kept for ever keeps nobody from being told, and goes."""
+    one, other = Gateway(redis.url), Gateway(redis.url)
+    async with taking_part(one, other):
+        with redis.client() as client:
+            client.zadd(KEY, {"junk": score})
+            assert await one.revoke("a")
+            await other.knows("a")
+            assert client.zcard(KEY) == 1
+            assert 590 < client.ttl(KEY) <= 602
+
+
+async def test_last_day(redis: Redis) -> None:
+    """What is to be remembered for as long as any token may be good is told like the rest."""
+    one, other = Gateway(redis.url), Gateway(redis.url)
+    async with taking_part(one, other):
+        revocation = Revocation(jti="a", until=MAX_NUMERIC_DATE)
+        assert await one.exchange.tell(revocation)
+        await other.knows("a")
+
+
+async def test_key_of_another_kind(redis: Redis) -> None:
+    """A key that is no sorted set gives way to the next revocation, whoever comes before or after it was there."""
+    one = Gateway(redis.url)
+    with redis.client() as client:
+        client.set(KEY, "junk")
+        async with taking_part(one):
+            assert await one.revoke("a")
+            client.delete(KEY)
+            client.set(KEY, "junk")
+            assert await one.revoke("b")
+            late = Gateway(redis.url)
+            async with taking_part(late):
+                await late.knows("b")
 
 
 @pytest.mark.parametrize("kind", [Cluster, SentinelGroup])

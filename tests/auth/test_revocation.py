@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Full, Revocation, Revocations, Terms
+from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
 
 NOW = 1_800_000_000.0
 LIFE, LEEWAY = 3600.0, 30.0
@@ -78,6 +79,7 @@ def test_issuer_that_is_not_named() -> None:
         ({"jti": "t-1"}, LIFE + LEEWAY),
         ({"jti": "t-1", "exp": NOW + 500}, 500 + LEEWAY),
         ({"jti": "t-1", "exp": NOW - 500}, ARRIVAL_SECONDS),
+        ({"jti": "t-1", "exp": MAX_NUMERIC_DATE}, MAX_NUMERIC_DATE - NOW),
         ({"sub": "robot-7"}, LIFE + LEEWAY),
         ({"sub": "robot-7", "issued_before": NOW - 600}, LIFE - 600 + LEEWAY),
         ({"session": "abc"}, ARRIVAL_SECONDS),
@@ -129,7 +131,10 @@ def test_bound() -> None:
         ({"sub": "a", "exp": NOW}, "has exp, which is for the token"),
         ({"sub": "a", "issued_before": True}, "no time"),
         ({"sub": "a", "issued_before": float("inf")}, "no time"),
-        ({"sub": "a", "issued_before": NOW * 1000}, "in the future"),
+        ({"sub": "a", "issued_before": NOW * 1000}, "no token may have"),
+        ({"sub": "a", "issued_before": NOW + 60}, "in the future"),
+        ({"jti": "a", "exp": NOW * 1000}, "no token may have"),
+        ({"jti": "a", "exp": 10**400}, "no token may have"),
     ],
 )
 def test_what_is_wrong(body: object, wrong: str) -> None:

@@ -3,12 +3,18 @@
 from typing import Any
 
 from trio_ws_gateway import __version__
+from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
 _TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 1024}
-_TIME: dict[str, Any] = {"type": "number", "minimum": 0, "description": "Seconds since 1970."}
+_TIME: dict[str, Any] = {
+    "type": "number",
+    "minimum": 0,
+    "maximum": MAX_NUMERIC_DATE,
+    "description": "Seconds since 1970.",
+}
 _MAYBE_TEXT: dict[str, Any] = {"type": ["string", "null"]}
 _UNANSWERED: dict[str, Any] = {
     "type": "integer",

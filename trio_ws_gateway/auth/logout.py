@@ -11,7 +11,7 @@ from attrs import frozen
 
 from trio_ws_gateway.auth.keys import KeySet
 from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Revocation, Terms
-from trio_ws_gateway.auth.token import InvalidToken, TokenPolicy, optional_name, signed_claims
+from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE, InvalidToken, TokenPolicy, optional_name, signed_claims
 
 LOGOUT_TYPES: Final = frozenset({"jwt", "logout+jwt", "application/logout+jwt"})  # 2.4; older providers say JWT
 EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
@@ -75,6 +75,8 @@ def _times(claims: dict[str, Any], leeway: float, now: float) -> tuple[float, fl
 
 def _date(claims: dict[str, Any], name: str) -> float | None:
     value = claims.get(name)
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12):
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MAX_NUMERIC_DATE
+    ):
         raise InvalidToken(f"{name} is no date")
     return value

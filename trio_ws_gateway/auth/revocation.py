@@ -5,13 +5,13 @@ remembered as long as such a token could still be good, and no longer. Two table
 know the same, in whatever order and however often each came: that is what processes and gateways rely on.
 """
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from attrs import asdict, evolve, frozen
 
 from trio_ws_gateway.auth.identity import Identity
+from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
 
 NAMES: Final = ("jti", "sid", "sub", "session")  # the more special ones first
 TEXT_MAX: Final = 1024  # characters of a name: what is compared with claims must not fill the memory
@@ -79,7 +79,7 @@ class Revocation:
         if given["session"] is not None:
             return cls(until=soonest, session=given["session"])
         expires_at = exp if exp is not None else (now if before is None else before) + terms.life_seconds
-        until = max(soonest, expires_at + terms.leeway_seconds)
+        until = min(max(soonest, expires_at + terms.leeway_seconds), MAX_NUMERIC_DATE)
         return cls(until=until, **{**given, "iss": given["iss"] or terms.issuer}, issued_before=before)
 
     @classmethod
@@ -189,6 +189,7 @@ def _time(body: Mapping[str, Any], name: str) -> float | None:
     value = body.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise ValueError(f"has an {name} that is no time in seconds since 1970")
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 <= value <= MAX_NUMERIC_DATE:  # milliseconds are beyond it
+        raise ValueError(f"has an {name} that is no time in seconds since 1970, or one that no token may have")
     return float(value)
