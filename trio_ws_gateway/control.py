@@ -18,6 +18,8 @@ from trio_ws_gateway.auth.revocation import Full, Revocation, Revocations
 from trio_ws_gateway.live import CUT_SESSION, REVOKE, SESSIONS, UPSTREAMS
 
 HEARD_MAX = 500  # at a time
+# Threat: whoever logs in and out again fills the table, and the operator has no room for what he takes back.
+LOGOUT_SHARE = 0.5
 
 
 @frozen
@@ -42,11 +44,13 @@ class Shares(Protocol):
 @frozen
 class Outcome:
     """Of a revocation. ``cut``: so many live sessions; ``silent``: processes; ``told``: whether other gateways hear of
-    it now, ``None`` where there is no way to them."""
+    it now, ``None`` where there is no way to them; ``kept``: whether there was room for it. If not, who comes later is
+    not refused."""
 
     cut: int
     silent: int
     told: bool | None
+    kept: bool = True
 
 
 @frozen
@@ -74,16 +78,21 @@ class Control:
         self._clock = clock
 
     async def revoke(self, revocation: Revocation) -> Outcome:
-        """In effect when this returns. Raises ``Full``, and then it is not."""
-        self._revocations.add(revocation, self._clock())
+        """In effect when this returns: on what lives even where there is no room for it."""
+        kept = True
+        try:
+            self._revocations.add(revocation, self._clock())
+        except Full:
+            kept = False
         heard = await self._ask_all(REVOKE, [revocation.to_json()])
         told = None if self._shares is None else await self._shares.tell(revocation)
-        return Outcome(cut=sum(heard.answers), silent=heard.silent, told=told)
+        return Outcome(cut=sum(heard.answers), silent=heard.silent, told=told, kept=kept)
 
     async def obey(self, revocations: Iterable[Revocation]) -> bool:
         """What a provider has ordered. Whether it is in effect in all processes that are not silent."""
         try:
             for revocation in revocations:
+                self._revocations.add(revocation, self._clock(), share=LOGOUT_SHARE)
                 await self.revoke(revocation)
         except Full:
             return False

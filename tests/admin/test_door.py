@@ -12,6 +12,7 @@ import trio
 
 from tests.house import House, house
 from tests.serve.visits import UPGRADE
+from trio_ws_gateway import live
 from trio_ws_gateway.admin.openapi import description
 from trio_ws_gateway.config.loading import BadSettings, load
 from trio_ws_gateway.wire.frames import BINARY, TEXT
@@ -144,6 +145,16 @@ async def test_sessions() -> None:
             checked(answer, "/admin/sessions/{id}", "delete")
         async with home.open(token=token):  # which was not revoked
             pass
+
+
+async def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no room to remember it, live sessions end, and the operator hears that it is not kept."""
+    monkeypatch.setattr(live, "REVOCATIONS_MAX", 0)
+    async with operated() as (home, operator), home.raw() as (client, _):
+        answer = await operator.post("/admin/revoke", json={"sub": "robot-7"})
+        assert answer.status_code == 507
+        assert "1 live sessions cut" in checked(answer, "/admin/revoke", "post")["error"]
+        assert await client.hear_close() == REVOKED
 
 
 async def test_upstreams() -> None:

@@ -21,7 +21,7 @@ from starlette.routing import Route
 
 from trio_ws_gateway.admin.door import Door
 from trio_ws_gateway.admin.openapi import LIMIT_DEFAULT, LIMIT_MAX, description
-from trio_ws_gateway.auth.revocation import Full, Revocation, Terms
+from trio_ws_gateway.auth.revocation import Revocation, Terms
 from trio_ws_gateway.control import Control
 
 BODY_MAX = 16 * 1024
@@ -45,11 +45,10 @@ def application(
             revocation = Revocation.parse(body, clock(), terms)
         except ValueError as error:
             raise HTTPException(422, f"the body {error}") from None
-        try:
-            outcome = await control.revoke(revocation)
-        except Full:
-            raise HTTPException(507, "there are as many revocations as may be") from None
+        outcome = await control.revoke(revocation)
         log.info("revoked", **revocation.to_json(), **asdict(outcome))
+        if not outcome.kept:
+            raise HTTPException(507, f"{outcome.cut} live sessions cut, but there is no room to remember it")
         return JSONResponse(
             {
                 "revoked": revocation.to_json(),

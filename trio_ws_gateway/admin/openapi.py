@@ -37,7 +37,7 @@ def _wrong(*statuses: str) -> dict[str, Any]:
         "413": "The body is too long.",
         "415": "The body is not `application/json`.",
         "422": "The request says something that is not understood; `error` says what.",
-        "507": "There are as many revocations as may be; this one is not in effect.",
+        "507": "There are as many revocations as may be: live sessions are cut, but this one is not remembered.",
     }
     everywhere = {
         "401": {"$ref": "#/components/responses/NoCredential"},

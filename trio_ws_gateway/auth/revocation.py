@@ -122,14 +122,15 @@ class Revocations:
         """Whether just that was taken back before, no matter until when."""
         return revocation.key in self._of
 
-    def add(self, revocation: Revocation, now: float) -> bool:
-        """Whether it says anything new. Raises ``Full``."""
+    def add(self, revocation: Revocation, now: float, *, share: float = 1) -> bool:
+        """Whether it says anything new. ``share``: of the table that it may use. Raises ``Full``."""
         if revocation.until <= now:
             return False
         known = self._of.get(revocation.key)
-        if known is None and len(self._of) >= self._size:
+        room = self._size * share
+        if known is None and len(self._of) >= room:
             self.sweep(now)
-            if len(self._of) >= self._size:
+            if len(self._of) >= room:
                 raise Full
         joined = revocation if known is None else known.joined(revocation)
         self._of[revocation.key] = joined
