@@ -111,6 +111,19 @@ def test_what_breaks_the_protocol(wrong: bytes, fault: str, bytewise: bool) -> N
     assert (here.heard, here.reframer.asked) == (PINGREQ, None)
 
 
+@pytest.mark.parametrize("topic", [None, TOPIC])
+def test_auth_without_a_method_in_the_connect(topic: str | None) -> None:
+    """AUTH is a fault where the CONNECT named no method, and the broker's where it named another; before MQTT 5 there
+    is none."""
+    here = way(5, topic=topic)
+    here.read(frames_of(PINGREQ + RE_AUTH, [3]))
+    assert (here.heard, "without the method" in here.reframer.fault) == (PINGREQ, True)
+    foreign = Way(Reframer(masked=True, watch=RenewalWatch(level=5, method=None, topic=TOPIC, foreign=True)))
+    for passing in (foreign, way(4)):
+        passing.read(frames_of(PINGREQ + RE_AUTH, [3]))
+        assert (passing.heard, passing.reframer.fault) == (PINGREQ + RE_AUTH, "")
+
+
 @pytest.mark.parametrize("head", [b"\x30\xff\xff\x03" + SAID, b"\xf0\xff\xff\x03\x19"])
 def test_too_long(head: bytes) -> None:
     """A packet for us that is longer than any token is a fault as soon as that is clear, wherever it is cut; another

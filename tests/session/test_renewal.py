@@ -222,6 +222,18 @@ async def test_auth_without_a_method() -> None:
         leave(client, broker)
 
 
+@pytest.mark.parametrize("settings", [TOPIC, {"RATE_LIMIT_PACKETS_PER_SECOND": "100"}])
+async def test_auth_where_the_connect_named_no_method(settings: dict[str, str]) -> None:
+    """Where packets are looked at, AUTH breaks the protocol if the CONNECT named no method; its token goes nowhere."""
+    async with house(**settings) as home, by_topic(home, 5) as (client, broker):
+        await client.say(BINARY, PINGREQ + re_auth(home.provider.mint()))
+        assert await broker.hear() == (BINARY, True, PINGREQ)
+        assert await client.hear() == (BINARY, True, disconnect(5, 0x82))
+        assert await client.hear_close() == (1002, "Protocol error")
+        assert (await broker.hear_close())[0] == 1002
+        leave(client, broker)
+
+
 async def test_foreign_methods() -> None:
     """A method that is not ours passes to the broker, in CONNECT and AUTH, and the broker's answers pass back."""
     properties = ((Property.AUTHENTICATION_METHOD, "SCRAM"), (Property.AUTHENTICATION_DATA, b"nonce"))

@@ -130,14 +130,18 @@ class MqttGreeting:
 
     def inspectors(self, *, counted: bool) -> tuple[Reframer | None, Reframer | None]:
         to_upstream = to_client = None
-        if self.auth_method is not None or self.renew_topic is not None:
-            watch = RenewalWatch(level=self.connect.level, method=self.auth_method, topic=self.renew_topic)
-            to_upstream = Reframer(masked=True, watch=watch)
-        elif counted:
-            to_upstream = Reframer(masked=True)
+        if self.auth_method is not None or self.renew_topic is not None or counted:
+            to_upstream = Reframer(masked=True, watch=self._watch())
         if self.auth_method is not None:
             to_client = Reframer(masked=False, watch=WelcomeWatch(self.auth_method))
         return to_upstream, to_client
+
+    def _watch(self) -> RenewalWatch | None:
+        level = self.connect.level
+        foreign = self.auth_method is None and self.connect.auth_method is not None
+        if self.renew_topic is None and (level < 5 or foreign):
+            return None
+        return RenewalWatch(level=level, method=self.auth_method, topic=self.renew_topic, foreign=foreign)
 
     @property
     def overhears(self) -> None:

@@ -40,15 +40,18 @@ BY_EITHER: Final = _flags(AUTH, *range(PUBLISH, PUBLISH + 16), PUBREL)
 class RenewalWatch:
     """Of a client's packets: AUTH where it was authenticated by ``method``, and what it publishes to ``topic``.
 
-    ``level``: of the protocol. ``None`` for one of the two ways that is not open to this client.
+    ``level``: of the protocol. ``None`` for one of the two ways that is not open to this client. ``foreign``: its
+    CONNECT names a method of the broker's, and so does its AUTH. Who named none must not send any (MQTT 5.0 4.12), and
+    its token is not for the broker.
     """
 
-    def __init__(self, *, level: int, method: str | None, topic: str | None) -> None:
+    def __init__(self, *, level: int, method: str | None, topic: str | None, foreign: bool = False) -> None:
         self._level = level
         self._method = method
         self._topic = b"" if topic is None else string(topic, "renewal topic")
         self._unreleased: set[int] = set()
-        self.firsts = (BY_EITHER if topic is not None else BY_AUTH) if method is not None else BY_TOPIC
+        reads_auth = level >= 5 and not foreign
+        self.firsts = (BY_EITHER if topic is not None else BY_AUTH) if reads_auth else BY_TOPIC
 
     def concerns(self, data: bytes | bytearray, at: int, body: int, end: int) -> bool | None:
         first = data[at]
