@@ -7,9 +7,9 @@ import pytest
 
 from tests.oidc_provider import ABSENT, OidcProvider
 from trio_ws_gateway.auth.keys import parse_key_set
-from trio_ws_gateway.auth.logout import EVENT, Logout, read_logout
+from trio_ws_gateway.auth.logout import Logout, read_logout
 from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Terms
-from trio_ws_gateway.auth.token import InvalidToken, TokenError, TokenPolicy
+from trio_ws_gateway.auth.token import LOGOUT_EVENT, InvalidToken, TokenError, TokenPolicy
 
 NOW = 1_800_000_000.0
 PROVIDER = OidcProvider(clock=lambda: NOW)
@@ -18,7 +18,7 @@ TERMS = Terms(life_seconds=3600, leeway_seconds=30, issuer=None)
 
 def logout_token(header: dict[str, Any] | None = None, /, **claims: Any) -> str:  # noqa: ANN401
     return PROVIDER.mint(
-        header or {"typ": "logout+jwt"}, **{"aud": "our-client", "jti": "l-1", "events": {EVENT: {}}, **claims}
+        header or {"typ": "logout+jwt"}, **{"aud": "our-client", "jti": "l-1", "events": {LOGOUT_EVENT: {}}, **claims}
     )
 
 
@@ -62,8 +62,8 @@ def test_used() -> None:
         ({"aud": ABSENT}, "another audience"),
         ({"events": ABSENT}, "events"),
         ({"events": {}}, "events"),
-        ({"events": [EVENT]}, "events"),
-        ({"events": {EVENT: True}}, "events"),
+        ({"events": [LOGOUT_EVENT]}, "events"),
+        ({"events": {LOGOUT_EVENT: True}}, "events"),
         ({"nonce": "n"}, "nonce"),
         ({"nonce": None}, "nonce"),
         ({"iat": ABSENT}, "iat is missing"),
@@ -113,7 +113,7 @@ def test_issuer_that_is_not_checked() -> None:
                 "aud": "our-client",
                 "jti": "l",
                 "iat": NOW,
-                "events": {EVENT: {}},
+                "events": {LOGOUT_EVENT: {}},
             }
         ).encode()
     )

@@ -14,6 +14,7 @@ from tests.oidc_provider import ABSENT, OidcProvider, b64, sign, signing_key
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.keys import KeySet, parse_key_set
 from trio_ws_gateway.auth.token import (
+    LOGOUT_EVENT,
     MAX_KEYS_TRIED,
     MAX_TOKEN_CHARACTERS,
     InvalidToken,
@@ -211,6 +212,13 @@ def test_foreign_issuer_with_the_same_kid() -> None:
     forged = sign(signing_key("RS256", 99), b"{}", {"alg": "RS256", "kid": provider.kid})
     assert refusal(forged) == "InvalidToken: signature does not match"
     assert refusal(provider.mint(iss="https://evil.example.com")) == "InvalidToken: another issuer"
+
+
+@pytest.mark.parametrize("event", [{}, True])
+def test_logout_token_of_no_kind(event: object) -> None:
+    """A logout token whose header says no more than JWT, as older providers', lets nobody in."""
+    assert "logout token" in refusal(provider.mint(events={LOGOUT_EVENT: event}))
+    assert checked(provider.mint(events={"https://other.example/event": {}})).subject == "robot-7"
 
 
 @pytest.mark.parametrize("kind", ["logout+jwt", "dpop+jwt", "application/secevent+jwt", "", 7, None])

@@ -9,14 +9,14 @@ import pytest
 
 from tests.house import House, house
 from trio_ws_gateway import backchannel
-from trio_ws_gateway.auth.logout import EVENT
+from trio_ws_gateway.auth.token import LOGOUT_EVENT
 from trio_ws_gateway.wire.http import Response
 
 FORM = "application/x-www-form-urlencoded"
 
 
 def logout_token(home: House, **claims: Any) -> str:  # noqa: ANN401
-    given = {"aud": "our-client", "jti": secrets.token_hex(4), "events": {EVENT: {}}, **claims}
+    given = {"aud": "our-client", "jti": secrets.token_hex(4), "events": {LOGOUT_EVENT: {}}, **claims}
     return home.provider.mint({"typ": "logout+jwt"}, **given)
 
 

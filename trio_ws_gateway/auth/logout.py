@@ -11,10 +11,16 @@ from attrs import frozen
 
 from trio_ws_gateway.auth.keys import KeySet
 from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Revocation, Terms
-from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE, InvalidToken, TokenPolicy, optional_name, signed_claims
+from trio_ws_gateway.auth.token import (
+    LOGOUT_EVENT,
+    MAX_NUMERIC_DATE,
+    InvalidToken,
+    TokenPolicy,
+    optional_name,
+    signed_claims,
+)
 
 LOGOUT_TYPES: Final = frozenset({"jwt", "logout+jwt", "application/logout+jwt"})  # 2.4; older providers say JWT
-EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 AGE_MAX_SECONDS: Final = 120.0  # what 2.4 advises for ``exp``, which some providers leave out
 
 
@@ -36,7 +42,7 @@ def read_logout(token: str, keys: KeySet, policy: TokenPolicy, client_id: str, t
     if client_id not in (audience if isinstance(audience, list) else [audience]):
         raise InvalidToken("another audience")
     events = claims.get("events")
-    if not isinstance(events, dict) or not isinstance(events.get(EVENT), dict):
+    if not isinstance(events, dict) or not isinstance(events.get(LOGOUT_EVENT), dict):
         raise InvalidToken("events does not say that it is a logout")
     if "nonce" in claims:
         raise InvalidToken("nonce is there: it is an ID token")

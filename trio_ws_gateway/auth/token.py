@@ -46,6 +46,7 @@ MAX_NUMERIC_DATE = 253_402_300_799  # the end of the year 9999: 1e308 would over
 
 # RFC 8725 3.11: logout tokens, DPoP proofs and the like are signed with the same keys and are no access tokens.
 TOKEN_TYPES: Final = frozenset({"jwt", "at+jwt", "application/jwt", "application/at+jwt"})
+LOGOUT_EVENT: Final = "http://schemas.openid.net/event/backchannel-logout"
 
 
 def _checked_algorithms(_: object, attribute: "Attribute[tuple[str, ...]]", algorithms: tuple[str, ...]) -> None:
@@ -162,6 +163,9 @@ def _signer(signed: bytes, signature: bytes, algorithm: str, candidates: Sequenc
 
 
 def _identity(claims: dict[str, Any], policy: TokenPolicy, now: float) -> Identity:
+    events = claims.get("events")
+    if isinstance(events, dict) and LOGOUT_EVENT in events:  # older providers give it no typ of its own
+        raise InvalidToken("it is a logout token")
     issuer = claims.get("iss", "")
     if not _is_name(issuer):
         raise InvalidToken("iss is not a string, or holds a control character")
