@@ -218,6 +218,11 @@ async def test_web_page() -> None:
         (b'{"sub": "robot-7"', "application/json", 422),
         (b"[" * 10_000, "application/json", 422),
         (b'{"jti": 7}', "application/json", 422),
+        (b'{"sub": "\\ud800"}', "application/json", 422),
+        (b'{"\\ud800": 7}', "application/json", 422),
+        (b'{"jti": "a", "exp": ' + b"9" * 400 + b"}", "application/json", 422),
+        (b'{"jti": "a", "exp": ' + b"9" * 5000 + b"}", "application/json", 422),
+        (b'{"jti": "a", "exp": 1e400}', "application/json", 422),
         (b'{"sub": "' + b"x" * 20_000 + b'"}', "application/json", 413),
     ],
 )
@@ -230,7 +235,14 @@ async def test_bad_body(content: bytes, kind: str, status: int) -> None:
         assert home.lines("revoked") == []
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "limit=99999999", "subject=a"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("limit=0", "limit=1001", "limit=x", "limit=99999999", "limit=000019999", "limit=%D9%A3"),
+        "limit=" + "0" * 6000,
+        *("subject=a", "%ff=a"),
+    ],
+)
 async def test_bad_query(query: str) -> None:
     """A query that is not understood is refused: a filter that is not applied would show others."""
     async with operated() as (_, operator):

@@ -126,6 +126,8 @@ def test_bound() -> None:
         ({"jti": ""}, "has a jti that is not a text"),
         ({"sub": 7}, "has a sub that is not a text"),
         ({"sub": "x" * 1025}, "has a sub that is not a text"),
+        ({"sub": "a\ud800"}, "has a sub that is not a text"),
+        ({"iss": "\x00", "sub": "a"}, "has a iss that is not a text"),
         ({"subject": "robot-7"}, "has a member that means nothing here: 'subject'"),
         ({"jti": "a", "issued_before": NOW}, "has issued_before, which is for all"),
         ({"sub": "a", "exp": NOW}, "has exp, which is for the token"),

@@ -214,6 +214,15 @@ def test_foreign_issuer_with_the_same_kid() -> None:
     assert refusal(provider.mint(iss="https://evil.example.com")) == "InvalidToken: another issuer"
 
 
+def test_long_names() -> None:
+    """A subject that would be too long to be revoked is none; another name that is too long is not there."""
+    longest = "x" * 1024
+    who = checked(provider.mint(sub=longest, jti=longest, sid=longest + "x"))
+    assert (who.subject, who.token_id, who.session_id) == (longest, longest, None)
+    assert "longer than 1024" in refusal(provider.mint(sub=longest + "x"))
+    assert "too long" in refusal(provider.mint(iss=longest + "x"), issuer=None)
+
+
 @pytest.mark.parametrize("event", [{}, True])
 def test_logout_token_of_no_kind(event: object) -> None:
     """A logout token whose header says no more than JWT, as older providers', lets nobody in."""
@@ -359,9 +368,9 @@ def test_leeway(claims: dict[str, Any], good: bool) -> None:
         (provider.issuer + "/", "another issuer"),
         (provider.issuer.upper(), "another issuer"),
         (ABSENT, "another issuer"),
-        (None, "iss is not a string, or holds a control character"),
-        ([provider.issuer], "iss is not a string, or holds a control character"),
-        (provider.issuer + "\n", "iss is not a string, or holds a control character"),
+        (None, "iss is not a string, is too long, or holds a control character"),
+        ([provider.issuer], "iss is not a string, is too long, or holds a control character"),
+        (provider.issuer + "\n", "iss is not a string, is too long, or holds a control character"),
     ],
 )
 def test_issuer(issuer: object, complaint: str) -> None:

@@ -3,12 +3,12 @@
 from typing import Any
 
 from trio_ws_gateway import __version__
-from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
+from trio_ws_gateway.auth.token import MAX_NAME_CHARACTERS, MAX_NUMERIC_DATE
 
 LIMIT_DEFAULT = 100
 LIMIT_MAX = 1000
 
-_TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": 1024}
+_TEXT: dict[str, Any] = {"type": "string", "minLength": 1, "maxLength": MAX_NAME_CHARACTERS}
 _TIME: dict[str, Any] = {
     "type": "number",
     "minimum": 0,

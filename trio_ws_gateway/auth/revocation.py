@@ -11,10 +11,9 @@ from typing import Any, Final, Self
 from attrs import asdict, evolve, frozen
 
 from trio_ws_gateway.auth.identity import Identity
-from trio_ws_gateway.auth.token import MAX_NUMERIC_DATE
+from trio_ws_gateway.auth.token import MAX_NAME_CHARACTERS, MAX_NUMERIC_DATE, is_name
 
 NAMES: Final = ("jti", "sid", "sub", "session")  # the more special ones first
-TEXT_MAX: Final = 1024  # characters of a name: what is compared with claims must not fill the memory
 REVOCATIONS_MAX: Final = 100_000  # that anybody remembers at a time
 ARRIVAL_SECONDS: Final = 60.0  # what has nothing left to refuse has sessions to cut still, everywhere
 
@@ -181,8 +180,8 @@ def _text(body: Mapping[str, Any], name: str) -> str | None:
     value = body.get(name)
     if value is None:
         return None
-    if not isinstance(value, str) or not 0 < len(value) <= TEXT_MAX:
-        raise ValueError(f"has a {name} that is not a text of 1 to {TEXT_MAX} characters")
+    if not value or not is_name(value):
+        raise ValueError(f"has a {name} that is not a text of 1 to {MAX_NAME_CHARACTERS} characters, none of control")
     return value
 
 

@@ -42,6 +42,7 @@ class UnknownKey(InvalidToken):
 MAX_TOKEN_CHARACTERS = 16 * 1024
 MAX_KEYS_TRIED = 8  # a token without kid must not cost as many signatures as there are keys
 MAX_BRACKETS = 512  # how deep a parser may go differs between Pythons; this bounds it in all, and for one look
+MAX_NAME_CHARACTERS = 1024  # of which OpenID Connect allows a subject 255
 MAX_NUMERIC_DATE = 253_402_300_799  # the end of the year 9999: 1e308 would overflow whoever adds to it
 
 # RFC 8725 3.11: logout tokens, DPoP proofs and the like are signed with the same keys and are no access tokens.
@@ -167,8 +168,8 @@ def _identity(claims: dict[str, Any], policy: TokenPolicy, now: float) -> Identi
     if isinstance(events, dict) and LOGOUT_EVENT in events:  # older providers give it no typ of its own
         raise InvalidToken("it is a logout token")
     issuer = claims.get("iss", "")
-    if not _is_name(issuer):
-        raise InvalidToken("iss is not a string, or holds a control character")
+    if not is_name(issuer):
+        raise InvalidToken("iss is not a string, is too long, or holds a control character")
     if policy.issuer is not None and issuer != policy.issuer:
         raise InvalidToken("another issuer")
     if policy.audiences:
@@ -195,7 +196,9 @@ def _subject(claims: dict[str, Any]) -> str:
         raise InvalidToken("sub is not a string")
     if not subject:
         raise InvalidToken("sub is empty")
-    if not _is_name(subject):
+    if len(subject) > MAX_NAME_CHARACTERS:
+        raise InvalidToken(f"sub is longer than {MAX_NAME_CHARACTERS} characters")
+    if not is_name(subject):
         raise InvalidToken("sub holds a control character")
     return subject
 
@@ -278,13 +281,14 @@ def _is_role(role: object) -> TypeGuard[str]:
 UNFIT: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
-def _is_name(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and UNFIT.search(value) is None
+def is_name(value: object) -> TypeGuard[str]:
+    """Whether it may name somebody, or something of his: what does not cannot be revoked either."""
+    return isinstance(value, str) and len(value) <= MAX_NAME_CHARACTERS and UNFIT.search(value) is None
 
 
 def optional_name(value: object) -> str | None:
     """A name that a claim holds, where it holds one."""
-    return value if isinstance(value, str) and value and _is_name(value) else None
+    return value if isinstance(value, str) and value and is_name(value) else None
 
 
 # The encoding
