@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ import trio
 from tests.house import House, house
 from tests.serve.visits import UPGRADE
 from trio_ws_gateway import live
+from trio_ws_gateway.admin import serving
 from trio_ws_gateway.admin.openapi import description
 from trio_ws_gateway.config.loading import BadSettings, load
 from trio_ws_gateway.wire.frames import BINARY, TEXT
@@ -277,6 +278,28 @@ async def test_what_is_no_http() -> None:
         await client.say(TEXT, b"hello")
         assert (await upstream.hear())[2] == b"hello"
         assert home.lines("fault") == []
+
+
+async def test_held_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever holds connections open keeps no operator out, and has a moment for his credential."""
+    monkeypatch.setattr(serving, "CONNECTIONS_MAX", 3)
+    monkeypatch.setattr(serving, "HEAD_SECONDS", 0.5)
+    async with operated() as (home, operator), AsyncExitStack() as stack:
+        assert (await operator.get("/admin/sessions")).status_code == 200
+        silent = [await trio.open_tcp_stream("127.0.0.1", operator.base_url.port or 0) for _ in range(5)]
+        for stream in silent:
+            await stack.enter_async_context(stream)
+            with suppress(trio.BrokenResourceError):
+                await stream.send_all(b"GET /admin/sessions HTTP/1.1\r\n")
+        async with httpx.AsyncClient(base_url=operator.base_url, headers=operator.headers) as other:
+            assert (await other.get("/admin/sessions")).status_code == 200
+        assert (await operator.get("/admin/sessions")).status_code == 200
+        with trio.fail_after(3):
+            for stream in silent:
+                with suppress(trio.BrokenResourceError):
+                    assert await stream.receive_some() == b""
+        assert (await operator.get("/admin/sessions")).status_code == 200
+        assert home.lines("operator's connection failed") == []
 
 
 async def test_anonymous_sessions() -> None:

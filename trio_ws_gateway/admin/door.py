@@ -11,6 +11,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+LET_IN = "let_in"  # in the state of a connection: what is to be called when somebody has come in by it
+
 _HERE = re.compile(r"(localhost|127(\.[0-9]+){3}|\[::1\])(:[0-9]+)?", re.IGNORECASE)
 
 
@@ -24,6 +26,8 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         is_request = scope["type"] == "http"  # else the server's own start and end, or a WebSocket, which has no route
         refusal = self._refusal(Headers(scope=scope)) if is_request else None
+        if is_request and refusal is None:
+            scope["state"][LET_IN]()
         await (self._app if refusal is None else refusal)(scope, receive, send)
 
     def _refusal(self, headers: Headers) -> JSONResponse | None:
