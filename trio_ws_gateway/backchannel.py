@@ -14,8 +14,12 @@ from trio_ws_gateway.auth.authenticator import Authenticator
 from trio_ws_gateway.auth.revocation import Revocation, Revocations, Terms
 from trio_ws_gateway.causes import Cause, Refused
 from trio_ws_gateway.limits.bucket import TokenBucket
+from trio_ws_gateway.limits.connections import block_of
 
-PER_SECOND, BURST = 10, 100  # a provider logs out one by one; a signature costs some 50 us
+PER_SECOND, BURST = 10, 100  # of one address: a provider logs out one by one; a signature costs some 50 us
+ADDRESSES_MAX = 1000  # that are remembered; further ones share what one has
+
+_OTHERS = ""
 
 RevokeAll = Callable[[list[Revocation]], Awaitable[bool]]
 """Have these be in effect in the whole group, and in other gateways. Whether they are."""
@@ -43,11 +47,12 @@ class BackchannelLogout:
         self._revocations = revocations
         self._revoke_all = revoke_all
         self._log = log
-        self._bucket = TokenBucket(rate=PER_SECOND, capacity=BURST, now=trio.current_time())
+        self._buckets: dict[str | bytes, TokenBucket] = {}
 
-    async def log_out(self, content_type: str, body: bytes) -> None:
-        """Raises ``NotDone``; and ``Refused`` for too many requests, or while there are no keys."""
-        if not self._bucket.take(1, trio.current_time()):
+    async def log_out(self, content_type: str, body: bytes, address: str) -> None:
+        """``address``: who asks. Raises ``NotDone``; and ``Refused`` for too many requests, or without keys."""
+        now = trio.current_time()
+        if not self._bucket(address, now).take(1, now):
             raise Refused(Cause.TOO_MANY_CONNECTIONS, "logouts")
         try:
             logout = await self._authenticator.read_logout(_token(content_type, body), self._client_id, self._terms)
@@ -62,6 +67,17 @@ class BackchannelLogout:
         if not await self._revoke_all([logout.revocation, logout.used]):
             raise NotDone("not in effect everywhere")
         self._log.info("logged out", **logout.revocation.to_json())
+
+    def _bucket(self, address: str, now: float) -> TokenBucket:
+        """Threat: whoever asks all the time keeps nobody else from asking, least of all the provider."""
+        block = block_of(address)
+        if block not in self._buckets and len(self._buckets) >= ADDRESSES_MAX:
+            self._buckets = {each: bucket for each, bucket in self._buckets.items() if not bucket.is_full(now)}
+            if len(self._buckets) >= ADDRESSES_MAX:
+                block = _OTHERS
+        if block not in self._buckets:
+            self._buckets[block] = TokenBucket(rate=PER_SECOND, capacity=BURST, now=now)
+        return self._buckets[block]
 
 
 def _token(content_type: str, body: bytes) -> str:

@@ -34,10 +34,11 @@ class PlainHttp:
         """The path that a body may be posted to."""
         return None if self.logout is None else LOGOUT_PATH
 
-    async def answer(self, request: Request) -> bytes | None:
-        """The whole answer, or ``None`` for a path that is none of these. Raises ``Refused(METHOD_NOT_ALLOWED)``."""
+    async def answer(self, request: Request, address: str) -> bytes | None:
+        """The whole answer to who asks from ``address``, or ``None`` for a path that is none of these. Raises
+        ``Refused(METHOD_NOT_ALLOWED)``."""
         if request.path == LOGOUT_PATH and self.logout is not None:
-            return await _log_out(self.logout, request)
+            return await _log_out(self.logout, request, address)
         if request.path not in {"/healthz", "/readyz", "/metrics"}:
             return None
         if request.method not in {"GET", "HEAD"}:
@@ -56,12 +57,12 @@ class PlainHttp:
             return http_answer(503, TEXT, b"the other workers' metrics are not known now\n", head_only=head_only)
 
 
-async def _log_out(logout: BackchannelLogout, request: Request) -> bytes:
+async def _log_out(logout: BackchannelLogout, request: Request, address: str) -> bytes:
     """As Back-Channel Logout 1.0, 2.8, wants it. May raise ``Refused``."""
     if request.method != "POST":
         return http_answer(405, TEXT, b"POST only\n", [("Allow", "POST")], head_only=request.method == "HEAD")
     try:
-        await logout.log_out(request.headers.get("content-type") or "", request.body)
+        await logout.log_out(request.headers.get("content-type") or "", request.body, address)
     except NotDone as error:
         problem = {"error": "invalid_request", "error_description": str(error)}
         return http_answer(400, "application/json", json.dumps(problem).encode())

@@ -158,7 +158,10 @@ class Session:
         if request is None:
             return None
         self._refusal = partial(_http_refusal, head_only=request.method == "HEAD")
-        answer = await self._services.plain_http.answer(request)
+        self._ledger.address = client_address(
+            self._peer, request.headers.all("x-forwarded-for"), self._settings.trusted_proxies
+        )
+        answer = await self._services.plain_http.answer(request, self._ledger.address)
         if answer is None:
             self._relay = await self._open(request)
         return answer
@@ -203,9 +206,6 @@ class Session:
         """Cheap refusals, before any crypto."""
         upgrade = check_upgrade(request, self._settings.ws_path)
         self._services.metrics.connections.inc()
-        self._ledger.address = client_address(
-            self._peer, request.headers.all("x-forwarded-for"), self._settings.trusted_proxies
-        )
         if self._peer in self._settings.trusted_proxies:
             self._stay.come_from(self._ledger.address, trio.current_time())
         if self._services.draining():

@@ -94,6 +94,14 @@ async def test_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
         assert [(await post(home, "x=y"))[0].status for _ in range(3)] == [400, 400, 429]
 
 
+async def test_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Behind a trusted proxy requests count for the client's address."""
+    monkeypatch.setattr(backchannel, "BURST", 1)
+    async with house(OIDC_CLIENT_ID="our-client", TRUSTED_PROXIES="127.0.0.1") as home:
+        came_from = [f"X-Forwarded-For: 192.0.2.{end}\r\n" for end in (1, 1, 2)]
+        assert [(await post(home, "x=y", extra=line))[0].status for line in came_from] == [400, 429, 400]
+
+
 async def test_off() -> None:
     """Where it is not wanted there is no such page."""
     async with house() as home:
