@@ -78,6 +78,7 @@ class Cause(Enum):
     TOKEN_EXPIRED = "token_expired"
     SESSION_TOO_OLD = "session_too_old"
     TOKEN_REVOKED = "token_revoked"
+    SESSION_CUT = "session_cut"
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     CIRCUIT_OPEN = "circuit_open"
     UPSTREAM_LOST = "upstream_lost"
@@ -294,7 +295,7 @@ TABLE: dict[Cause, Row] = {
         disconnect5=0x87,
     ),
     Cause.TOKEN_REVOKED: Row(
-        meaning="The token was taken back, or its session was cut by an operator.",
+        meaning="The token was taken back, or its session was.",
         advice="`detail` says by which of its claims; empty: the session was live. See [admin.md](admin.md).",
         http=401,
         close=1008,
@@ -303,6 +304,16 @@ TABLE: dict[Cause, Row] = {
         connack5=0x87,
         disconnect5=0x98,
         counts=Counts.REVOCATION,
+    ),
+    Cause.SESSION_CUT: Row(
+        meaning="An operator cut this session; its token stays good.",
+        advice="`DELETE /admin/sessions/{id}`, see [admin.md](admin.md).",
+        http=403,
+        close=1008,
+        reason="Session cut",
+        connack3=0x05,
+        connack5=0x87,
+        disconnect5=0x98,
     ),
     Cause.UPSTREAM_UNAVAILABLE: Row(
         meaning="The upstream could not be reached, or declined the WebSocket.",

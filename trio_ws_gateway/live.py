@@ -83,7 +83,7 @@ class Live:
     async def _cut(self, body: str) -> bool:
         for session in list(self._sessions()):
             if session.ledger.id == body and _goes_on(session.ledger):
-                session.end(Cause.TOKEN_REVOKED)
+                session.end(Cause.SESSION_CUT)
                 return True
         return False
 

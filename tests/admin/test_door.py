@@ -139,13 +139,14 @@ async def test_sessions() -> None:
             assert (one["protocol"], one["client"], one["upstream"]) == ("raw", "127.0.0.1", home.upstream.url)
             assert 0 < one["age_seconds"] < 60 < one["expires_at"]
             assert (await operator.delete(f"/admin/sessions/{one['id']}")).status_code == 204
-            assert await client.hear_close() == REVOKED
+            assert await client.hear_close() == (1008, "Session cut")
             await home.last_line("session ended")
             answer = await operator.delete(f"/admin/sessions/{one['id']}")
             assert answer.status_code == 404
             checked(answer, "/admin/sessions/{id}", "delete")
         async with home.open(token=token):  # which was not revoked
             pass
+        assert (await home.samples())["ws_revocations_total"] == 0
 
 
 async def test_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

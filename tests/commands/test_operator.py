@@ -50,7 +50,7 @@ async def test_sessions_and_revoke(secret_file: Path) -> None:
             status, printed = await run("sessions", "--limit", "1", *elsewhere)
             assert printed.splitlines()[1:] == ["more than 1: --limit"]
             assert await run("sessions", "--cut", line.split()[0], ADMIN_LISTEN=door) == (0, "")
-            assert await client.hear_close() == (1008, "Token revoked")
+            assert await client.hear_close() == (1008, "Session cut")
             status, printed = await run(
                 "revoke",
                 "--sub",

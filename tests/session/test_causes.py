@@ -28,6 +28,7 @@ LATER = {
     Cause.TOKEN_EXPIRED,
     Cause.SESSION_TOO_OLD,
     Cause.TOKEN_REVOKED,
+    Cause.SESSION_CUT,
     Cause.TOO_MANY_CONNECTIONS,
 }
 
