@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from tests.house import House, house
 from tests.servers.ports import free_port
 from trio_ws_gateway.cli import main
+from trio_ws_gateway.commands.operator import shown
 from trio_ws_gateway.commands.sessions import _age
 
 SECRET = "correct-horse-battery-staple"
@@ -80,6 +81,7 @@ async def test_what_goes_wrong() -> None:
     async with house(ADMIN_LISTEN="127.0.0.1:0", ADMIN_TOKEN=SECRET) as home:
         door = await door_of(home)
         assert "names neither a jti" in await failed("revoke", ADMIN_LISTEN=door)
+        assert "no time in seconds" in await failed("revoke", "--jti", "a", "--exp", "1800000000000", ADMIN_LISTEN=door)
         assert "no session of this id" in await failed("sessions", "--cut", "x", ADMIN_LISTEN=door)
         assert "credential" in await failed("sessions", ADMIN_LISTEN=door, ADMIN_TOKEN="x" * 16)
         assert "no gateway" in await failed("sessions", "--url", f"http://127.0.0.1:{home.port}/healthz?")
@@ -88,6 +90,25 @@ async def test_what_goes_wrong() -> None:
     assert await failed("sessions", "--url", "nowhere")
     assert (await run("sessions", ADMIN_LISTEN=":x"))[0] == 2
     assert (await run("revoke", "--issued-before", "yesterday"))[0] == 2
+    assert (await run("sessions", "--cut", ""))[0] == 2
+
+
+async def test_last_day() -> None:
+    """A revocation that is remembered for as long as any is printed like the others."""
+    async with house(ADMIN_LISTEN="127.0.0.1:0", ADMIN_TOKEN=SECRET) as home:
+        status, printed = await run("revoke", "--jti", "a", "--exp", "253402300799", ADMIN_LISTEN=await door_of(home))
+        assert (status, "until 9999-12-31" in printed) == (0, True)
+
+
+async def test_names_of_others() -> None:
+    """A subject that would turn the line round is printed escaped, and so is one that no terminal can show."""
+    assert shown("a\u202eb\x1b[2J\ud800 \u00e9") == "a\\u202eb\\x1b[2J\\ud800 \u00e9"
+    async with (
+        house(ADMIN_LISTEN="127.0.0.1:0", ADMIN_TOKEN=SECRET) as home,
+        home.open(token=home.provider.mint(sub="a\u202eb")),
+    ):
+        status, printed = await run("sessions", ADMIN_LISTEN=await door_of(home))
+        assert (status, printed.split()[-1]) == (0, "a\\u202eb")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,11 @@ def ask(
     return said
 
 
+def shown(text: str) -> str:
+    """Threat: a name is somebody else's, and must not move the cursor, nor turn the line round."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
 def warn_of_silence(answer: dict[str, Any]) -> None:
     """Say that the answer is not that of all workers, and end with the status of it."""
     if silent := answer["unanswered"]:
@@ -83,5 +88,5 @@ def _door(url: str | None, config: Path | None, env_file: Path | None) -> tuple[
 
 
 def _end(why: str) -> NoReturn:
-    click.echo(why, err=True)
+    click.echo(shown(why), err=True)
     sys.exit(FAILED_STATUS)

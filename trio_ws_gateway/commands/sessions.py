@@ -8,7 +8,7 @@ from urllib.parse import quote
 import click
 
 from trio_ws_gateway.commands.given import exit_if_bad
-from trio_ws_gateway.commands.operator import ask, operator_options, warn_of_silence
+from trio_ws_gateway.commands.operator import ask, operator_options, shown, warn_of_silence
 
 PAGE = 1000
 UNITS = ((86400, "d"), (3600, "h"), (60, "m"), (1, "s"))
@@ -44,6 +44,8 @@ def sessions(
     """
     door: dict[str, Any] = {"url": url, "config": config, "env_file": env_file}
     with exit_if_bad():
+        if cut == "":
+            raise click.BadParameter("it is empty", param_hint="--cut")
         if cut is not None:
             ask("DELETE", f"/admin/sessions/{quote(cut, safe='')}", **door)
             return
@@ -71,7 +73,7 @@ def _line(session: dict[str, Any]) -> str:
         _age(session["age_seconds"]),
         session["client"],
         traffic,
-        session["sub"] or "-",
+        shown(session["sub"] or "-"),
     )
     return f"{session['id']}  {columns[0]:8} {columns[1]:>7}  {columns[2]:15} {columns[3]:>20}  {columns[4]}"
 
