@@ -8,8 +8,8 @@ import pytest
 from tests.oidc_provider import ABSENT, OidcProvider
 from trio_ws_gateway.auth.keys import parse_key_set
 from trio_ws_gateway.auth.logout import Logout, read_logout
-from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Terms
-from trio_ws_gateway.auth.token import LOGOUT_EVENT, InvalidToken, TokenError, TokenPolicy
+from trio_ws_gateway.auth.revocation import ARRIVAL_SECONDS, Revocation, Terms
+from trio_ws_gateway.auth.token import LOGOUT_EVENT, MAX_NUMERIC_DATE, InvalidToken, TokenError, TokenPolicy
 
 NOW = 1_800_000_000.0
 PROVIDER = OidcProvider(clock=lambda: NOW)
@@ -49,6 +49,8 @@ def test_used() -> None:
     assert read(logout_token()).used.jti == "l-1"
     assert read(logout_token()).used.until == NOW + 330
     assert read(logout_token(exp=ABSENT)).used.until == NOW + 150
+    used = read(logout_token(exp=MAX_NUMERIC_DATE)).used
+    assert Revocation.from_json(used.to_json()) == used
     assert read(logout_token(exp=NOW - 20)).used.until == NOW + ARRIVAL_SECONDS
 
 

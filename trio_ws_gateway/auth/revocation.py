@@ -8,7 +8,7 @@ know the same, in whatever order and however often each came: that is what proce
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
-from attrs import asdict, evolve, frozen
+from attrs import asdict, evolve, field, frozen
 
 from trio_ws_gateway.auth.identity import Identity
 from trio_ws_gateway.auth.token import MAX_NAME_CHARACTERS, MAX_NUMERIC_DATE, is_name
@@ -34,6 +34,10 @@ class Full(Exception):
     """There are as many revocations as may be: none is forgotten for another, and this one is not remembered."""
 
 
+def _no_later_than_any_token(until: float) -> float:
+    return min(until, MAX_NUMERIC_DATE)
+
+
 @frozen(kw_only=True)
 class Revocation:
     """One of ``jti`` (with its ``sub``, or without), ``sub``, ``sid`` (a session at the provider; with ``sub``, or
@@ -43,7 +47,7 @@ class Revocation:
     (``iat``), and those that do not say; ``None``: all of them. ``until``: when it may be forgotten.
     """
 
-    until: float
+    until: float = field(converter=_no_later_than_any_token)
     iss: str | None = None
     jti: str | None = None
     sub: str | None = None
@@ -78,7 +82,7 @@ class Revocation:
         if given["session"] is not None:
             return cls(until=soonest, session=given["session"])
         expires_at = exp if exp is not None else (now if before is None else before) + terms.life_seconds
-        until = min(max(soonest, expires_at + terms.leeway_seconds), MAX_NUMERIC_DATE)
+        until = max(soonest, expires_at + terms.leeway_seconds)
         return cls(until=until, **{**given, "iss": given["iss"] or terms.issuer}, issued_before=before)
 
     @classmethod
